@@ -1,0 +1,1 @@
+"""Speed and memory, each file one benchmark against a peer of the same run."""

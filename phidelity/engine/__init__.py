@@ -1,0 +1,1 @@
+"""Batched, cached generation: the local implementation of a Completer."""

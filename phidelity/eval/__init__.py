@@ -1,0 +1,1 @@
+"""Benchmarks as values, the response store, and scores with their errors."""

@@ -1,0 +1,1 @@
+"""What leaves the house: checkpoints in the layouts other tools read."""

@@ -1,0 +1,1 @@
+"""Whether an answer is right: extraction, equality, execution, judges."""

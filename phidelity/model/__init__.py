@@ -1,0 +1,1 @@
+"""The network of phi-4: its configuration, its layers and its two seams to the outside."""

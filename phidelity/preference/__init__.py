@@ -1,0 +1,1 @@
+"""Preference pairs: pivotal tokens, judged answers, and what the model knows."""

@@ -1,0 +1,1 @@
+"""Procedural, verifiable problems: item = f(family, seed, index)."""

@@ -1,0 +1,146 @@
+"""What flows between rooms, and how it rests on disk: typed records in JSON lines.
+
+Records are frozen and cross files as `*.jsonl` or `*.jsonl.zst`, one object a line in UTF-8. Files are
+written under a temporary name and renamed, so a reader never meets half of one.
+"""
+
+import io
+import json
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, Literal, TypeVar
+
+import zstandard
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from phidelity.config import UserError
+
+Role = Literal["system", "user", "assistant"]
+
+
+class Record(BaseModel):
+    """Base of every record: frozen, no unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Document(Record):
+    """A text with its provenance."""
+
+    id: str
+    text: str
+    source: str
+    meta: dict[str, Any] = Field(default_factory=dict)
+    """language, license, group (the mixture group), url, quality, ..."""
+
+
+class Message(Record):
+    """One turn of a conversation."""
+
+    role: Role
+    content: str
+
+
+class Conversation(Record):
+    """A chat; training takes its assistant turns, generation goes on after its last turn."""
+
+    id: str
+    messages: tuple[Message, ...]
+    source: str = ""
+    meta: dict[str, Any] = Field(default_factory=dict)
+
+
+class PreferencePair(Record):
+    """Two continuations of one prompt as token ids. Only kind `full` ends with the end token.
+
+    The ids that a model reads are `chat ids of prompt + prefix + (chosen | rejected)`; the prefix ends inside
+    the assistant's turn and is a literal slice of sampled ids (phi-4 report §4.3).
+    """
+
+    id: str
+    kind: Literal["token", "prefix", "full"]
+    prompt: tuple[Message, ...]
+    prefix: tuple[int, ...] = ()
+    chosen: tuple[int, ...]
+    rejected: tuple[int, ...]
+    tokenizer: str
+    """Hash of the tokenizer that the ids belong to."""
+    source: str = ""
+    meta: dict[str, Any] = Field(default_factory=dict)
+
+
+class Problem(Record):
+    """A question with its reference and the name of the checker that decides."""
+
+    id: str
+    prompt: str
+    reference: str
+    checker: str
+    meta: dict[str, Any] = Field(default_factory=dict)
+
+
+class Score(Record):
+    """What a checker says of one answer. `value` is None when undetermined."""
+
+    value: float | None
+    extracted: str | None = None
+    explanation: str = ""
+
+
+R = TypeVar("R", bound=BaseModel)
+
+
+@contextmanager
+def atomic(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
+    """Open a temporary neighbour of `path`; flush, sync and rename it when the block ends well."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        with open(temporary, mode, encoding=None if "b" in mode else "utf-8", newline=None if "b" in mode else "") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as indented JSON with sorted keys, atomically."""
+    with atomic(path, "w") as file:
+        file.write(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+
+
+def write_records(path: Path, records: Iterable[BaseModel]) -> int:
+    """Write records as JSON lines (zstd if the name ends in .zst), atomically; returns how many."""
+    n = 0
+    with atomic(path) as raw:
+        sink = zstandard.ZstdCompressor(level=3).stream_writer(raw, closefd=False) if path.suffix == ".zst" else raw
+        for record in records:
+            sink.write(record.model_dump_json().encode() + b"\n")
+            n += 1
+        if sink is not raw:
+            sink.close()
+    return n
+
+
+def read_records(path: Path, cls: type[R]) -> Iterator[R]:
+    """Yield the records of a JSON-lines file; a bad or cut-off line is a `UserError` that names file and line."""
+    number = 0
+    try:
+        with open(path, "rb") as raw:
+            stream = zstandard.ZstdDecompressor().stream_reader(raw) if path.suffix == ".zst" else raw
+            for number, line in enumerate(io.TextIOWrapper(stream, encoding="utf-8"), 1):
+                yield cls.model_validate_json(line)
+    except FileNotFoundError:
+        raise UserError(f"No file {path}; expected {cls.__name__} records. Run the stage that writes it.") from None
+    except ValidationError as error:
+        detail = error.errors()[0]
+        raise UserError(
+            f"{path}, line {number}: not a {cls.__name__} ({detail['msg']}). The file is damaged or of another kind; "
+            "make it again."
+        ) from None
+    except (zstandard.ZstdError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is damaged after line {number} ({error}). Make it again.") from None

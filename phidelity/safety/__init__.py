@@ -1,0 +1,1 @@
+"""Break, score, fix, measure again: probes, policies and the gate."""

@@ -1,0 +1,1 @@
+"""Textbooks, question sets and conversations made from problems, facts and seed documents."""

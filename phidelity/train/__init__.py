@@ -1,0 +1,1 @@
+"""One loop, its objectives, optimiser, checkpoints and metrics."""
