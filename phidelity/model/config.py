@@ -38,9 +38,7 @@ class ModelConfig(Config):
     @model_validator(mode="after")
     def _divides(self) -> Self:
         if self.d_model % self.n_heads:
-            raise ValueError(
-                f"d_model {self.d_model} does not divide into {self.n_heads} heads; choose a multiple"
-            )
+            raise ValueError(f"d_model {self.d_model} does not divide into {self.n_heads} heads; choose a multiple")
         if self.n_heads % self.n_kv_heads:
             raise ValueError(
                 f"{self.n_heads} query heads do not divide over {self.n_kv_heads} KV heads; choose a divisor"

@@ -60,9 +60,7 @@ class Transformer(nn.Module):
         for name, parameter in self.named_parameters():
             if parameter.ndim == 2:
                 is_residual = name.endswith(("attention.out.weight", "feed_forward.down.weight"))
-                parameter.normal_(
-                    0.0, residual_std if is_residual else self.config.init_std, generator=generator
-                )
+                parameter.normal_(0.0, residual_std if is_residual else self.config.init_std, generator=generator)
             else:
                 parameter.fill_(1.0)
         return self

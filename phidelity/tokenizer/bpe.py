@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import tiktoken
-from tokenizers import Regex, decoders, models, pre_tokenizers, trainers
+from tokenizers import Regex, models, pre_tokenizers, trainers
 from tokenizers import Tokenizer as Learner
 
 from phidelity.config import UserError
@@ -114,9 +114,7 @@ class Tokenizer:
         except FileNotFoundError:
             raise UserError(f"No tokenizer at {path}; expected a checkpoint or tokenizer folder.") from None
         except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
-            raise UserError(
-                f"{path} is damaged or not a byte-level BPE ({error!r}). Fetch or make it again."
-            ) from None
+            raise UserError(f"{path} is damaged or not a byte-level BPE ({error!r}). Fetch or make it again.") from None
         if sorted(ranks.values()) != list(range(len(ranks))):
             raise UserError(
                 f"{path}: ids of mergeable tokens are not 0 to {len(ranks) - 1} without a gap. Expected phi-4's layout."
@@ -132,9 +130,7 @@ def train(texts: Iterable[str], vocab_size: int) -> Tokenizer:
     """
     n_mergeable = vocab_size - len(SPECIALS)
     if n_mergeable < 256:
-        raise UserError(
-            f"vocab_size {vocab_size} leaves no room: 256 bytes and 96 special tokens need at least 352."
-        )
+        raise UserError(f"vocab_size {vocab_size} leaves no room: 256 bytes and 96 special tokens need at least 352.")
     learner = Learner(models.BPE())
     learner.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -218,8 +214,7 @@ def _tokenizer_json(tokenizer: Tokenizer) -> dict[str, Any]:
             "ignore_merges": False,
             "vocab": vocab,
             "merges": [
-                ["".join(_CHARACTER_OF[byte] for byte in part) for part in pair]
-                for pair in _merges(tokenizer.ranks)
+                ["".join(_CHARACTER_OF[byte] for byte in part) for part in pair] for pair in _merges(tokenizer.ranks)
             ],
         },
     }

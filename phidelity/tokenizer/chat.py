@@ -42,9 +42,7 @@ def render(messages: Sequence[Message], tokenizer: Tokenizer, *, generation_prom
 def turn_head(role: str, tokenizer: Tokenizer) -> list[int]:
     """Ids that open a turn of `role`."""
     if role not in ROLES:
-        raise UserError(
-            f"Role {role!r} was found; phi-4 knows {', '.join(ROLES)}. Rename or drop that message."
-        )
+        raise UserError(f"Role {role!r} was found; phi-4 knows {', '.join(ROLES)}. Rename or drop that message.")
     return [tokenizer.im_start, *tokenizer.encode(role), tokenizer.im_sep]
 
 
