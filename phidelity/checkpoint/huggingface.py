@@ -107,9 +107,7 @@ def read_config(folder: Path) -> ModelConfig:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError(
-            f"No model at {folder}: config.json is missing. Give a folder that holds a checkpoint."
-        ) from None
+        raise UserError(f"No model at {folder}: config.json is missing. Give a folder with a checkpoint.") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not valid JSON ({error}). Fetch or make it again.") from None
     if data.get("model_type") != "phi3":
@@ -160,9 +158,7 @@ def _tensors(path: Path, expected: dict[str, tuple[int, ...]]) -> Iterator[tuple
                     raise UserError(f"{path}: {name} holds values that are not finite. Fetch or make the file again.")
                 yield name, tensor
     except FileNotFoundError:
-        raise UserError(
-            f"No weights at {path}; expected one safetensors file. Pickled weights are never read."
-        ) from None
+        raise UserError(f"No weights at {path}; expected a safetensors file. Pickled weights are never read.") from None
     except SafetensorError as error:
         raise UserError(f"{path} is truncated or damaged ({error}). Fetch or make it again.") from None
 
@@ -171,6 +167,4 @@ def _compare(path: Path, names: set[str], expected: dict[str, tuple[int, ...]]) 
     for kind, odd in (("missing", expected.keys() - names), ("unexpected", names - expected.keys())):
         if odd:
             listed = ", ".join(sorted(odd)[:3]) + (", ..." if len(odd) > 3 else "")
-            raise UserError(
-                f"{path}: {len(odd)} tensors are {kind}: {listed}. Expected those of a fused Phi3ForCausalLM."
-            )
+            raise UserError(f"{path}: {len(odd)} tensors are {kind}: {listed}. Expected a fused Phi3ForCausalLM.")

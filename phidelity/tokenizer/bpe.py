@@ -20,7 +20,17 @@ from tokenizers import Tokenizer as Learner
 from phidelity.config import UserError
 from phidelity.records import write_json
 
-PATTERN = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+PATTERN = "|".join(
+    (
+        r"(?i:'s|'t|'re|'ve|'m|'ll|'d)",
+        r"[^\r\n\p{L}\p{N}]?\p{L}+",
+        r"\p{N}{1,3}",
+        r" ?[^\s\p{L}\p{N}]+[\r\n]*",
+        r"\s*[\r\n]+",
+        r"\s+(?!\S)",
+        r"\s+",
+    )
+)
 """phi-4's (cl100k_base's) pre-tokenizer, in ordered alternatives."""
 
 _NAMED = {
@@ -86,7 +96,7 @@ class Tokenizer:
         return hasher.hexdigest()[:16]
 
     def save(self, folder: Path) -> None:
-        """Write tokenizer.json and tokenizer_config.json as the published release lays them out, and special_tokens_map.json."""
+        """Write the tokenizer files of the published release: tokenizer.json, its config and the special tokens map."""
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / "tokenizer.json", _tokenizer_json(self))
         names = {"bos_token": "<|endoftext|>", "eos_token": "<|im_end|>", "pad_token": "<|dummy_85|>"}
@@ -223,7 +233,7 @@ def _tokenizer_json(tokenizer: Tokenizer) -> dict[str, Any]:
 def _merges(ranks: dict[bytes, int]) -> list[tuple[bytes, bytes]]:
     """The pair that each token was merged from: apply all earlier merges to its bytes and two parts remain."""
     merges = []
-    for token, rank in ranks.items():
+    for token, rank in sorted(ranks.items(), key=lambda item: item[1]):
         if len(token) > 1 and len(parts := _apply(ranks, token, rank)) == 2:
             merges.append((parts[0], parts[1]))
     return merges
