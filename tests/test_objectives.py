@@ -32,7 +32,7 @@ def test_token_loss_is_the_sum_over_masked_tokens_by_hand():
     logits = torch.log(torch.tensor([[[0.5, 0.25, 0.25], [0.1, 0.8, 0.1]]]))
     loss = next_token_loss(logits, torch.tensor([[1, 1]]), torch.tensor([[True, False]]))
     assert loss.total.item() == pytest.approx(math.log(4))
-    assert loss.count.item() == 1
+    assert loss.n_tokens.item() == 1
 
 
 def test_chunked_token_loss_equals_the_full_one_in_value_and_gradient():
@@ -53,7 +53,7 @@ def test_a_row_without_trained_tokens_costs_nothing_and_has_zero_gradient():
         chunked_next_token_loss(hidden, head, targets, mask & False),
     ):
         assert loss.total.item() == 0
-        assert loss.count.item() == 0
+        assert loss.n_tokens.item() == 0
         assert torch.autograd.grad(loss.total, hidden)[0].abs().sum() == 0
 
 
@@ -61,9 +61,9 @@ def test_micro_batches_of_uneven_token_counts_add_up_to_one_batch():
     hidden, head, targets, mask = world(B=4)
     whole = chunked_next_token_loss(hidden, head, targets, mask)
     parts = [chunked_next_token_loss(hidden[i : i + 1], head, targets[i : i + 1], mask[i : i + 1]) for i in range(4)]
-    assert sum(part.count for part in parts) == whole.count
-    one = torch.autograd.grad(whole.total / whole.count, hidden)[0]
-    many = torch.autograd.grad(sum(part.total for part in parts) / whole.count, hidden)[0]
+    assert sum(part.n_tokens for part in parts) == whole.n_tokens
+    one = torch.autograd.grad(whole.total / whole.n_tokens, hidden)[0]
+    many = torch.autograd.grad(sum(part.total for part in parts) / whole.n_tokens, hidden)[0]
     torch.testing.assert_close(one, many, atol=1e-6, rtol=0)
 
 

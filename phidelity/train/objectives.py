@@ -19,7 +19,7 @@ class TokenLoss(NamedTuple):
     """Sum of token losses, and over how many tokens."""
 
     total: Tensor
-    count: Tensor
+    n_tokens: Tensor
 
 
 def next_token_loss(logits: Tensor, targets: Tensor, mask: Tensor) -> TokenLoss:
