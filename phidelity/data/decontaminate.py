@@ -24,6 +24,8 @@ Gram = tuple[str, ...]
 LONG, SHORT = 13, 7
 
 _WORD = re.compile(r"\w+")
+_INSIDE = re.compile(r"(?<=\d),(?=\d{3}(?!\d))|(?<=\w)['’](?=\w)")
+"""Separators of thousands and apostrophes: 80,000 is 80000 and don't is dont."""
 
 
 class Hit(NamedTuple):
@@ -56,12 +58,10 @@ class Index:
 
 def words(text: str) -> list[str]:
     """Lower-case words and numbers in Unicode's compatibility form, without punctuation."""
-    return _WORD.findall(unicodedata.normalize("NFKC", text).lower())
+    return _WORD.findall(_INSIDE.sub("", unicodedata.normalize("NFKC", text).lower()))
 
 
-def build_index(
-    texts: Iterable[str], allowed: Iterable[str] = (), *, hard: float = 0.5, info: float = 0.25
-) -> Index:
+def build_index(texts: Iterable[str], allowed: Iterable[str] = (), *, hard: float = 0.5, info: float = 0.25) -> Index:
     """Index evaluation problems; the 13-grams of the texts in `allowed` contaminate nobody."""
     items = tuple(texts)
     allow = {gram for text in allowed for gram in _grams(words(text), LONG)}
@@ -110,9 +110,7 @@ def benchmark_texts(folder: Path) -> list[str]:
 
     For code it is the prompt with its canonical solution; for reading comprehension passage and question.
     """
-    texts = [
-        text for name, read in _FORMATS.items() if (folder / name).exists() for text in read(folder / name)
-    ]
+    texts = [text for name, read in _FORMATS.items() if (folder / name).exists() for text in read(folder / name)]
     if not texts:
         raise UserError(
             f"No evaluation problems in {folder}; expected files such as {', '.join(list(_FORMATS)[:3])}. "
@@ -149,9 +147,7 @@ def _first_of_tsv(path: Path) -> list[str]:
 def _joined(row: dict[str, str], columns: tuple[str, ...], path: Path) -> str:
     missing = [name for name in columns if row.get(name) is None]
     if missing:
-        raise UserError(
-            f"{path} has a row without {missing[0]!r}; expected {', '.join(columns)}. Make it again."
-        )
+        raise UserError(f"{path} has a row without {missing[0]!r}; expected {', '.join(columns)}. Make it again.")
     return "\n".join(row[name] for name in columns)
 
 

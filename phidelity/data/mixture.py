@@ -1,0 +1,71 @@
+"""The mixture: token shares in, epochs out, and no group repeated beyond the limit.
+
+Shares are shares of training tokens, not of documents; unique tokens are counted; epochs follow: share x budget /
+unique (phi-4 §3.2, Table 5, whose epochs recompute from a budget of 10T). Repeating is what the report studies
+and bounds by taste; here the bound is a number, and a mixture beyond it is refused with what is missing.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from phidelity.config import UserError
+
+PHI4_SHARES = {"web": 0.15, "web_rewrites": 0.15, "synthetic": 0.40, "code": 0.20, "acquired": 0.10}
+"""phi-4 §3.2, Table 5."""
+
+
+class Portion(NamedTuple):
+    """What one group gives to a training run."""
+
+    group: str
+    share: float
+    tokens: int
+    """Training tokens taken from it."""
+    unique: int
+    """Tokens it holds."""
+    epochs: float
+
+
+def mixture(shares: Mapping[str, float], unique: Mapping[str, int], tokens: int) -> list[Portion]:
+    """How a budget of training tokens divides into the groups, and how often each is repeated."""
+    check_shares(shares)
+    missing = [group for group, share in shares.items() if share and not unique.get(group)]
+    if missing:
+        found = ", ".join(f"{group} {count:,}" for group, count in unique.items()) or "none"
+        raise UserError(
+            f"The mixture wants {', '.join(missing)}, which has no tokens (found: {found}). "
+            "Give it a source, or its share to others."
+        )
+    return [
+        Portion(group, share, round(share * tokens), unique[group], share * tokens / unique[group])
+        for group, share in shares.items()
+        if share
+    ]
+
+
+def check_epochs(portions: list[Portion], max_epochs: float) -> None:
+    """Refuse a mixture that repeats a group more than `max_epochs` times, and say how many tokens it lacks."""
+    over = [portion for portion in portions if portion.epochs > max_epochs]
+    if over:
+        lines = [
+            f"{portion.group}: {portion.epochs:.1f} epochs of {portion.unique:,} tokens; "
+            f"{shortfall(portion, max_epochs):,} more unique tokens are needed"
+            for portion in over
+        ]
+        raise UserError(
+            f"The mixture repeats beyond max_epochs = {max_epochs:g}. " + "; ".join(lines) + ". "
+            "Add data, lower the share or the token budget, or raise max_epochs."
+        )
+
+
+def shortfall(portion: Portion, max_epochs: float) -> int:
+    """Unique tokens that are missing for at most `max_epochs` epochs."""
+    return max(0, -int(-portion.tokens // max_epochs) - portion.unique)
+
+
+def check_shares(shares: Mapping[str, float]) -> None:
+    """Shares are not negative and sum to 1."""
+    total = sum(shares.values())
+    if abs(total - 1) > 1e-6 or any(share < 0 for share in shares.values()):
+        listed = ", ".join(f"{group} {share:g}" for group, share in shares.items()) or "none"
+        raise UserError(f"Mixture shares sum to {total:g} ({listed}); expected shares from 0 to 1 that sum to 1.")
