@@ -1,0 +1,104 @@
+"""Stage `sft`: supervised fine-tuning on chats, loss on what the assistant says and its end token (phi-4 report §4.1).
+
+Ids and mask are written together by the chat renderer; conversations are packed whole and do not see each other.
+Those that do not fit the context, or in which nothing is trained, are dropped and counted.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from phidelity.checkpoint.huggingface import open_checkpoint, save_checkpoint
+from phidelity.config import Config, UserError
+from phidelity.data.batch import pack_rows
+from phidelity.data.loader import epoch_order
+from phidelity.progress import SILENT, Progress
+from phidelity.records import Conversation, read_records
+from phidelity.tokenizer.bpe import Tokenizer
+from phidelity.tokenizer.chat import Rendered, render
+from phidelity.train.loop import Measure, train
+from phidelity.train.optim import OptimConfig
+from phidelity.train.tokens import token_objective, validation_loss
+
+MAX_DROPPED = 0.01
+
+
+class SftConfig(Config):
+    """Supervised fine-tuning."""
+
+    epochs: float = Field(gt=0)
+    """Passes over the conversations (not published; *ours*)."""
+    batch_tokens: int = Field(gt=0)
+    """Tokens a step."""
+    context_len: int = Field(gt=1)
+    """Tokens a packed row."""
+    held_out: float = Field(default=0.02, gt=0, lt=1)
+    """Share of the conversations kept for the validation loss."""
+    optim: OptimConfig
+    """Optimiser and schedule (phi-4: 1e-6 at 14B; a miniature wants far more)."""
+
+
+def sft(
+    config: SftConfig, *, synthetic: Path, model: Path, seed: int, out: Path, progress: Progress = SILENT
+) -> dict[str, Any]:
+    """Train `model` on the conversations of `synthetic`; writes model/, metrics.jsonl and training/."""
+    weights, tokenizer, _ = open_checkpoint(model)
+    if config.context_len > weights.config.context_len:
+        found = f"sft.context_len {config.context_len} was found; the model holds {weights.config.context_len}"
+        raise UserError(f"{found}. Lower it or midtrain to a longer context.")
+    conversations = list(read_records(synthetic / "conversations.jsonl.zst", Conversation))
+    rows, dropped = encode(conversations, tokenizer, config.context_len)
+    order = epoch_order(seed, "held out", 0, len(rows))
+    n_held_out = max(1, round(config.held_out * len(rows)))
+    held_out = pack_rows([rows[i] for i in sorted(order[:n_held_out])], config.context_len)
+    packed = pack_rows([rows[i] for i in sorted(order[n_held_out:])], config.context_len)
+    n_rows = max(1, config.batch_tokens // config.context_len)
+    steps = max(1, round(config.epochs * len(packed) / n_rows))
+    history = train(
+        weights,
+        token_objective,
+        lambda step: [packed.select(_rows(step, n_rows, len(packed), seed))],
+        steps=steps,
+        optim=config.optim,
+        out=out,
+        name="sft",
+        measure=Measure(lambda model: validation_loss(model, [("chat", held_out)]), every=max(10, steps // 50 * 10)),
+        progress=progress,
+    )
+    save_checkpoint(out / "model", weights, tokenizer)
+    return {
+        "conversations": len(rows),
+        "dropped": dropped,
+        "trained_tokens": packed.n_targets,
+        "steps": steps,
+        "packing_waste": float((packed.doc_ids < 0).float().mean()),
+        "loss": history[-1]["loss"],
+        "validation": history[-1]["validation"],
+    }
+
+
+def encode(
+    conversations: list[Conversation], tokenizer: Tokenizer, context_len: int
+) -> tuple[list[Rendered], dict[str, int]]:
+    """Ids and masks of the conversations that can be trained on, and how many cannot, by reason."""
+    rows, dropped = [], {"too long": 0, "nothing trained": 0}
+    for conversation in conversations:
+        rendered = render(conversation.messages, tokenizer)
+        if len(rendered.ids) - 1 > context_len:
+            dropped["too long"] += 1
+        elif not any(rendered.mask):
+            dropped["nothing trained"] += 1
+        else:
+            rows.append(rendered)
+    if not rows or dropped["nothing trained"] > MAX_DROPPED * len(conversations):
+        raise UserError(
+            f"Of {len(conversations)} conversations {dropped['nothing trained']} train nothing and "
+            f"{dropped['too long']} exceed {context_len} tokens; expected chats with assistant turns. Look at the data."
+        )
+    return rows, dropped
+
+
+def _rows(step: int, size: int, n: int, seed: int) -> list[int]:
+    places = (divmod(i, n) for i in range(step * size, (step + 1) * size))
+    return [int(epoch_order(seed, "sft", epoch, n)[k]) for epoch, k in places]

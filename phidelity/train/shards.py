@@ -1,0 +1,114 @@
+"""Training on a mixture of shards: what pretraining and midtraining have in common.
+
+Steps follow from budgets in tokens, batches are a function of (seed, step), validation is the held-out split of
+every group, and at the end the model goes on from the openings of held-out documents for people to read.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from phidelity.checkpoint.huggingface import save_checkpoint
+from phidelity.completion import SamplingParams
+from phidelity.config import Config, UserError
+from phidelity.data.loader import Loader, validation_batches
+from phidelity.data.mixture import check_epochs, mixture
+from phidelity.engine.llm import LLM
+from phidelity.model.config import census, flop_per_token
+from phidelity.model.transformer import Transformer
+from phidelity.progress import SILENT, Progress
+from phidelity.records import atomic
+from phidelity.tokenizer.bpe import Tokenizer
+from phidelity.train.loop import Measure, train
+from phidelity.train.optim import OptimConfig
+from phidelity.train.tokens import token_objective, validation_loss
+
+
+class ShardTrainingConfig(Config):
+    """Next-token training over a mixture of shards."""
+
+    tokens: int = Field(gt=0)
+    """Training tokens (phi-4: 9.8T by the model card)."""
+    context_len: int = Field(gt=1)
+    """Tokens a row (phi-4: 4096)."""
+    batch_tokens: int = Field(gt=0)
+    """Tokens a step (phi-4: 5760 rows of 4096)."""
+    shares: dict[str, float]
+    """Share of training tokens by mixture group (phi-4: Table 5)."""
+    max_epochs: float = Field(default=20.0, gt=0)
+    """Refuse to repeat a group more often than this (phi-4 repeats synthetic data 13.8 times)."""
+    validation_rows: int = Field(default=16, gt=0)
+    """Held-out rows of each group for the validation loss."""
+    optim: OptimConfig
+    """Optimiser and schedule."""
+
+
+def train_on_shards(
+    model: Transformer,
+    tokenizer: Tokenizer,
+    config: ShardTrainingConfig,
+    *,
+    shards: Path,
+    seed: int,
+    out: Path,
+    name: str,
+    progress: Progress = SILENT,
+) -> dict[str, Any]:
+    """Train in place; writes model/, metrics.jsonl, samples.md and training/ under `out`."""
+    n_rows = config.batch_tokens // config.context_len
+    steps = config.tokens // config.batch_tokens
+    if not n_rows or not steps:
+        raise UserError(
+            f"{name}: {config.tokens} tokens in steps of {config.batch_tokens} and rows of {config.context_len} make "
+            "no whole step. Expected tokens >= batch_tokens >= context_len."
+        )
+    loader = Loader(shards, config.shares, context_len=config.context_len, batch_rows=n_rows, seed=seed)
+    unique = {group: packed.shard.n_tokens for group, packed in loader.groups.items()}
+    portions = mixture(loader.shares, unique, config.tokens)
+    check_epochs(portions, config.max_epochs)
+
+    def measure(model: Transformer) -> Mapping[str, float]:
+        rows = config.validation_rows
+        held_out = validation_batches(shards, context_len=config.context_len, batch_rows=rows, max_rows=rows)
+        return validation_loss(model, held_out)
+
+    history = train(
+        model,
+        token_objective,
+        lambda step: [loader.batch(step)],
+        steps=steps,
+        optim=config.optim,
+        out=out,
+        name=name,
+        measure=Measure(measure, every=max(10, steps // 80 * 10)),
+        progress=progress,
+    )
+    save_checkpoint(out / "model", model, tokenizer)
+    write_samples(out / "samples.md", model, tokenizer, shards, seed)
+    flop = flop_per_token(model.config, config.context_len)
+    return {
+        "parameters": census(model.config).total,
+        "tokens": steps * n_rows * config.context_len,
+        "steps": steps,
+        "context_len": config.context_len,
+        "loss": history[-1]["loss"],
+        "validation": {key.removeprefix("validation/"): v for key, v in history[-1].items() if "validation" in key},
+        "training_flop": steps * n_rows * config.context_len * flop.causal,
+        "mixture": [portion._asdict() for portion in portions],
+        "packing_waste": loader.waste,
+    }
+
+
+def write_samples(path: Path, model: Transformer, tokenizer: Tokenizer, shards: Path, seed: int) -> None:
+    """Continuations of the openings of held-out documents, one of each group, as Markdown."""
+    llm = LLM(model, tokenizer, name="samples")
+    openings = {}
+    for group, batch in validation_batches(shards, context_len=24, batch_rows=1, max_rows=1):
+        openings.setdefault(group, tuple(batch.tokens[0, :12].tolist()))
+    params = SamplingParams(temperature=0.7, max_tokens=80, seed=seed)
+    completions = llm.complete(list(openings.values()), params)
+    with atomic(path, "w") as file:
+        for (group, opening), completion in zip(openings.items(), completions, strict=True):
+            file.write(f"## {group}\n\n**{tokenizer.decode(opening)}**{completion.text}\n\n")

@@ -1,0 +1,31 @@
+"""Next-token training on packed rows: the objective of pretraining, midtraining and SFT, and its validation."""
+
+from collections.abc import Iterable
+
+import torch
+
+from phidelity.data.batch import Batch
+from phidelity.model.attention import CausalAttend
+from phidelity.model.transformer import Transformer
+from phidelity.train.loop import Loss, Metrics
+from phidelity.train.objectives import chunked_next_token_loss
+
+
+def token_objective(model: Transformer, batch: Batch) -> Loss:
+    """Sum of next-token losses over the trained positions of packed rows; documents do not see each other."""
+    attend = CausalAttend(batch.doc_ids, model.head.weight.dtype)
+    hidden = model(batch.tokens, batch.positions, attend)
+    return Loss(*chunked_next_token_loss(hidden, model.head.weight, batch.targets, batch.loss_mask))
+
+
+@torch.no_grad()
+def validation_loss(model: Transformer, batches: Iterable[tuple[str, Batch]]) -> Metrics:
+    """Mean loss in nats a token, by group of the held-out split and over all of them as `validation`."""
+    sums: dict[str, tuple[float, float]] = {}
+    for group, batch in batches:
+        total, count = token_objective(model, batch)
+        before = sums.get(group, (0.0, 0.0))
+        sums[group] = (before[0] + float(total), before[1] + float(count))
+    losses = {f"validation/{group}": total / count for group, (total, count) in sums.items()}
+    overall = sum(total for total, _ in sums.values()) / sum(count for _, count in sums.values())
+    return losses | {"validation": overall}
