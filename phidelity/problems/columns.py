@@ -4,8 +4,9 @@
 a model of a million parameters has some three hundred facts to learn instead of ten thousand sums; written at
 once the same model gets one in ten right, so written two in three. One phrase per step, spaces around signs.
 
-The rule that keeps sums apart stands here too: `sum_split` gives each sum of two numbers to one split, whatever the seed. Sums
-of two digits are tables, which everybody learns; a number of the band 43-48 is an operand in no training text.
+The rule that keeps sums apart stands here too: `sum_split` gives each sum of two numbers to one split, whatever
+the seed. Sums of two digits are tables, which everybody learns; a number of the band 43-48 is an operand in no
+training text.
 """
 
 from typing import Literal, NamedTuple

@@ -1,8 +1,8 @@
 """Questions about the closed world: single facts, and what the world does not tell.
 
-The fact of a test question stands in the almanac like any other, only its question is asked nowhere in training: what is
-tested is recall in a form learnt from other facts. Stratum `range` holds questions without an answer about names and
-attributes kept out of training.
+The fact of a test question stands in the almanac like any other, only its question is asked nowhere in
+training: what is tested is recall in a form learnt from other facts. Stratum `range` holds questions without an
+answer about names and attributes kept out of training.
 """
 
 import random

@@ -1,8 +1,8 @@
 """The wordings of the word problems: what training sees and what is kept for the test.
 
-Slots: {a} {b} {c} operands in the order of the operations, {n} {m} two people, {t} {s} two things. A held-out wording uses words
-that training knows, in an order that it does not. The first set (things in boxes) is mini-MATH's, the second
-(money and age) mini-MGSM's; wordings with the bare sum teach the column work without words.
+Slots: {a} {b} {c} operands in the order of the operations, {n} {m} two people, {t} {s} two things. A held-out
+wording uses words that training knows, in an order that it does not. The first set (things in boxes) is
+mini-MATH's, the second (money and age) mini-MGSM's; the bare sum teaches the column work without words.
 """
 
 from typing import NamedTuple
@@ -107,7 +107,7 @@ MONEY_EN = Wordings(
     held_out=_read("""
 + | {n} pays {a} euros for {t} and {b} euros for {s}. How many euros is that in all?
 - | {n} buys {t} for {b} euros. {n} had {a} euros. How many euros does {n} have left?
-* | {t} are {a} euros each. {n} buys {b} {t}. How many euros does {n} pay?
+* | The {t} are {a} euros each. {n} buys {b} {t}. How many euros does {n} pay?
 """),
 )
 
@@ -126,6 +126,6 @@ MONEY_DE = Wordings(
     held_out=_read("""
 + | {n} zahlt {a} Euro für {t} und {b} Euro für {s}. Wie viele Euro sind das zusammen?
 - | {n} kauft {t} für {b} Euro. {n} hatte {a} Euro. Wie viele Euro hat {n} noch?
-* | {t} kosten je {a} Euro. {n} kauft {b} {t}. Wie viele Euro zahlt {n}?
+* | Die {t} kosten je {a} Euro. {n} kauft {b} {t}. Wie viele Euro zahlt {n}?
 """),
 )

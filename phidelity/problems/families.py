@@ -1,0 +1,109 @@
+"""All families of problems, and what is said about one: the user's message, the answer, the record.
+
+`training_problem`, `development_problem` and `held_out_problem` give the records that training, the choice of
+prompt formats, and evaluation work with. A family keeps the message of the benchmark that it stands for.
+"""
+
+from phidelity.problems import prompts
+from phidelity.problems.arithmetic import MONEY, THINGS
+from phidelity.problems.choices import CHAIN, CHOICES
+from phidelity.problems.facts import FACT, UNKNOWN_FACT
+from phidelity.problems.functions import FUNCTION
+from phidelity.problems.item import Checker, Family, Item, Split
+from phidelity.problems.passages import PASSAGE
+from phidelity.records import Conversation, Message, Problem
+
+FAMILIES: tuple[Family, ...] = (*THINGS, *MONEY, *CHOICES, CHAIN, PASSAGE, FUNCTION, FACT, UNKNOWN_FACT)
+
+BENCHMARK = {
+    "things_en": "math", "things_de": "mgsm", "money_en": "mgsm", "money_de": "mgsm",
+    "choice_sum": "mmlu", "choice_largest": "mmlu", "choice_fact": "mmlu", "choice_chain": "gpqa",
+    "passage": "drop", "function": "humaneval", "fact": "simpleqa", "unknown": "simpleqa",
+}  # fmt: skip
+"""Which benchmark's message and grader a family is met with."""
+
+
+def family(name: str) -> Family:
+    """The family of that name."""
+    return next(one for one in FAMILIES if one.name == name)
+
+
+def item(name: str, split: Split, seed: int, index: int) -> Item:
+    """Problem `index` of a family's split: a function of the arguments alone."""
+    return family(name).item(split, seed, index)
+
+
+def check(item: Item, answer: str) -> bool:
+    """Whether `answer` is right, recomputed from the item's meta."""
+    return family(item.family).check(item, answer)
+
+
+def user_message(item: Item) -> str:
+    """What the user says: the message of the family's benchmark."""
+    benchmark = BENCHMARK[item.family]
+    if benchmark == "math":
+        return prompts.math(item.question)
+    if benchmark == "mgsm":
+        return prompts.mgsm(item.question, item.language)
+    if benchmark in ("mmlu", "gpqa"):
+        return prompts.multiple_choice(item.question, item.meta["options"])
+    if benchmark == "drop":
+        return prompts.drop(context(item))
+    return prompts.humaneval(item.question) if benchmark == "humaneval" else prompts.simpleqa(item.question)
+
+
+def assistant_message(item: Item) -> str:
+    """The model answer: the steps and the last line, a fenced function, or a sentence."""
+    benchmark = BENCHMARK[item.family]
+    if benchmark == "humaneval":
+        return f"```python\n{item.answer}```"
+    if benchmark == "simpleqa":
+        return str(item.meta["sentence"])
+    return "\n".join((*item.steps, prompts.last_line(item.answer, item.language)))
+
+
+def context(item: Item) -> str:
+    """A passage with its question as DROP's files write it."""
+    return f"Passage: {item.meta['passage']}\nQuestion: {item.meta['asked']}\nAnswer:"
+
+
+def conversation(item: Item, source: str) -> Conversation:
+    """The question and its model answer as a chat."""
+    messages = (
+        Message(role="user", content=user_message(item)),
+        Message(role="assistant", content=assistant_message(item)),
+    )
+    meta = {"family": item.family, "language": item.language, "template": item.template}
+    return Conversation(id=item.id, messages=messages, source=source, meta=meta)
+
+
+def problem(item: Item) -> Problem:
+    """The record of an item: the user's message, the reference, and the name of the checker that decides."""
+    meta = {
+        "family": item.family, "benchmark": BENCHMARK[item.family], "language": item.language,
+        "split": item.split, "stratum": item.stratum, "template": item.template, "question": item.question,
+    }  # fmt: skip
+    shown = {"prompt": "code", "entry_point": "entry_point", "test": "test", "options": "options", "subject": "subject"}
+    meta |= {name: item.meta[key] for key, name in shown.items() if key in item.meta}
+    return Problem(id=item.id, prompt=user_message(item), reference=item.answer, checker=_checker(item), meta=meta)
+
+
+def training_problem(name: str, seed: int, index: int) -> Problem:
+    """Problem `index` of a family's training split."""
+    return problem(item(name, "train", seed, index))
+
+
+def development_problem(name: str, seed: int, index: int) -> Problem:
+    """Problem `index` of a family's development split: for choices and thresholds, in no table of results."""
+    return problem(item(name, "development", seed, index))
+
+
+def held_out_problem(name: str, seed: int, index: int) -> Problem:
+    """Problem `index` of a family's test split."""
+    return problem(item(name, "test", seed, index))
+
+
+def _checker(item: Item) -> Checker:
+    """The checker of the family; a passage may ask for a name."""
+    asks_who = item.family == "passage" and not item.answer.isdigit()
+    return "text" if asks_who else family(item.family).checker
