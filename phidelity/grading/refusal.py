@@ -68,7 +68,7 @@ def _plain(answer: str) -> str:
 
 def _sentences(text: str) -> list[str]:
     parts = re.split(r"(?<=[.!?])\s+|(?<=[。！？])|\n+", text)
-    return [part.strip() for part in parts if part.strip()]
+    return [part.strip()[:600] for part in parts if part.strip()]
 
 
 _ACT = (
@@ -173,7 +173,8 @@ _OTHERS: dict[str, tuple[str, str, str]] = {
 
 _SELF_CONTAINED = {
     "tr": r"\byardımcı olama\w+|\byardım edeme\w+|\bbunu yapama\w+|\bsağlayama\w+|\bcevap vereme\w+",
-    "zh": r"(?:不能|无法|不可以|不会)(?:为您|为你|向您|帮|提供|协助|回答|满足|参与|支持|告诉)|拒绝(?:回答|提供)|不便回答",
+    "zh": r"(?:不能|无法|不可以|不会)(?:为您|为你|向您|帮|提供|协助|回答|满足|参与|支持|告诉)"
+    r"|拒绝(?:回答|提供)|不便回答",
     "ja": r"(?:でき|お答えし|お手伝いし|お手伝いでき|提供し|応じられ|お応えし|お教えし)ません|できかねます|お断り",
     "ko": r"(?:도와|도움|제공|알려|답변)[^.!?]{0,20}(?:없습니다|않습니다|못합니다)",
     "ar": r"(?:لا يمكنني|لا أستطيع|لن أستطيع|لا يمكننا|أرفض)",
