@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from phidelity.config import UserError
 from phidelity.model.config import ModelConfig
 from phidelity.model.transformer import Transformer
 from phidelity.progress import SILENT, Progress
@@ -30,7 +31,12 @@ def pretrain(
     progress: Progress = SILENT,
 ) -> dict[str, Any]:
     """Train a new model on the shards; writes model/, metrics.jsonl, samples.md and training/."""
+    words = Tokenizer.load(tokenizer)
+    if words.vocab_size > architecture.vocab_size:
+        raise UserError(
+            f"The tokenizer has {words.vocab_size} ids, [model] vocab_size only {architecture.vocab_size} rows. "
+            "Make them equal."
+        )
     shape = architecture.model_copy(update={"context_len": config.context_len})
     model = Transformer(shape).initialise(torch.Generator().manual_seed(seed))
-    words = Tokenizer.load(tokenizer)
     return train_on_shards(model, words, config, shards=shards, seed=seed, out=out, name="pretrain", progress=progress)

@@ -97,8 +97,8 @@ def encode(pair: PreferencePair, tokenizer: Tokenizer, context_len: int) -> Row:
     """Check a pair and write down the ids that both its continuations follow."""
     if pair.tokenizer != tokenizer.digest:
         raise UserError(
-            f"Pair {pair.id} was made with tokenizer {pair.tokenizer}; the model has {tokenizer.digest}. Make the pairs "
-            "again with this model."
+            f"Pair {pair.id} was made with tokenizer {pair.tokenizer}; the model has {tokenizer.digest}. "
+            "Make the pairs again with this model."
         )
     if pair.chosen == pair.rejected:
         raise UserError(f"Pair {pair.id}: chosen and rejected are equal; expected two different continuations.")

@@ -61,6 +61,7 @@ def train(
 
     Resumes from `out/training` when a snapshot is there and leaves the final one behind.
     """
+    out.mkdir(parents=True, exist_ok=True)
     optimizer = adamw(model, optim)
     start = restore_snapshot(out / "training", model, optimizer)
     rows = [row for row in _read_rows(out / "metrics.jsonl") if row["step"] <= start]

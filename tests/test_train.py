@@ -1,0 +1,234 @@
+"""The loop: resuming, accumulation, isolation of packed documents, the schedule and the two DPO batches."""
+
+import json
+import multiprocessing
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+
+from phidelity.config import UserError
+from phidelity.data.batch import Batch, pack_rows
+from phidelity.model.attention import CausalAttend
+from phidelity.model.config import ModelConfig
+from phidelity.model.transformer import Transformer
+from phidelity.records import Message, PreferencePair
+from phidelity.tokenizer.bpe import Tokenizer
+from phidelity.tokenizer.bpe import train as learn
+from phidelity.train import loop
+from phidelity.train.checkpointing import restore_snapshot
+from phidelity.train.dpo import DpoConfig, encode, margins, train_dpo
+from phidelity.train.loop import Measure, train
+from phidelity.train.optim import OptimConfig, linear_schedule
+from phidelity.train.tokens import token_objective
+
+CONFIG = ModelConfig(
+    n_layers=2, d_model=32, n_heads=4, n_kv_heads=1, d_ff=64, vocab_size=400, context_len=64, rope_theta=1e4
+)
+OPTIM = OptimConfig(peak_lr=1e-2, warmup=0.1)
+
+
+def a_model(seed: int = 0) -> Transformer:
+    return Transformer(CONFIG).initialise(torch.Generator().manual_seed(seed))
+
+
+def a_batch(step: int, n: int = 6) -> Batch:
+    """Ragged documents, packed, and another batch every step."""
+    generator = torch.Generator().manual_seed(step)
+    lengths = torch.randint(3, 30, (n,), generator=generator).tolist()
+    rows = [(torch.randint(0, 300, (length,), generator=generator).tolist(), [1] * length) for length in lengths]
+    return pack_rows(rows, 32)
+
+
+def bytes_of(model: Transformer) -> bytes:
+    return b"".join(parameter.detach().numpy().tobytes() for parameter in model.parameters())
+
+
+def run(
+    out: Path, steps: int = 40, batches=lambda step: [a_batch(step)], model: Transformer | None = None
+) -> Transformer:
+    model = model or a_model()
+    measure = Measure(lambda model: {"norm": float(model.norm.weight.sum())}, every=20)
+    train(model, token_objective, batches, steps=steps, optim=OPTIM, out=out, name="test", measure=measure)
+    return model
+
+
+def run_until_killed(out: Path, moment: int) -> None:
+    """In a process of its own: train with the kill of a power cut at step `moment`."""
+
+    def batches(step: int) -> list[Batch]:
+        if step == moment:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return [a_batch(step)]
+
+    loop.SAVE_EVERY = 10
+    run(out, batches=batches)
+
+
+def test_a_killed_run_resumes_bit_for_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "SAVE_EVERY", 10)
+    whole = run(tmp_path / "whole")
+    for moment in (3, 27):
+        child = multiprocessing.get_context("spawn").Process(
+            target=run_until_killed, args=(tmp_path / "broken", moment)
+        )
+        child.start()
+        child.join(60)
+        assert child.exitcode == -signal.SIGKILL
+    assert (tmp_path / "broken/training/step-000020").exists()
+    resumed = run(tmp_path / "broken")
+    assert bytes_of(whole) == bytes_of(resumed)
+    for name in ("metrics.jsonl", "training/step-000040/state.safetensors"):
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "broken" / name).read_bytes()
+
+
+def test_a_damaged_snapshot_is_passed_over_for_the_one_before(tmp_path: Path, monkeypatch, caplog) -> None:
+    monkeypatch.setattr(loop, "SAVE_EVERY", 10)
+    whole = run(tmp_path / "whole")
+
+    def stop(step: int) -> list[Batch]:
+        if step == 35:
+            raise KeyboardInterrupt
+        return [a_batch(step)]
+
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "broken", batches=stop)
+    newest = tmp_path / "broken/training/step-000030/state.safetensors"
+    newest.write_bytes(newest.read_bytes()[:-8] + b"damaged!")
+    model = a_model()
+    optimizer = loop.adamw(model, OPTIM)
+    assert restore_snapshot(tmp_path / "broken/training", model, optimizer) == 20
+    assert "does not match its hash" in caplog.text
+    assert bytes_of(run(tmp_path / "broken")) == bytes_of(whole)
+
+
+def test_accumulation_changes_nothing_with_ragged_documents(tmp_path: Path) -> None:
+    weights = {}
+    for n_micro in (1, 2, 4):
+
+        def batches(step: int, n_micro: int = n_micro) -> list[Batch]:
+            batch = a_batch(step, 24)
+            parts = torch.arange(len(batch)).chunk(n_micro)
+            return [batch.select(part) for part in parts]
+
+        weights[n_micro] = run(tmp_path / str(n_micro), steps=3, batches=batches)
+    for n_micro in (2, 4):
+        for one, other in zip(weights[1].parameters(), weights[n_micro].parameters(), strict=True):
+            assert torch.allclose(one, other, atol=1e-5)
+
+
+def test_changing_one_document_changes_no_logit_of_another_in_its_row() -> None:
+    model = a_model()
+    batch = pack_rows([(list(range(1, 13)), [1] * 12), (list(range(50, 66)), [1] * 16)], 32)
+    attend = CausalAttend(batch.doc_ids)
+    with torch.no_grad():
+        before = model(batch.tokens, batch.positions, attend)
+        first = batch.doc_ids[0] == batch.doc_ids[0, 0]
+        batch.tokens[0, first] = 7
+        after = model(batch.tokens, batch.positions, attend)
+    assert not torch.equal(before[0, first], after[0, first])
+    assert torch.equal(before[0, ~first], after[0, ~first])
+
+
+def test_a_packed_document_has_the_logits_it_has_alone() -> None:
+    model = a_model()
+    documents = [list(range(1, 13)), list(range(50, 66))]
+    batch = pack_rows([(ids, [1] * len(ids)) for ids in documents], 32)
+    with torch.no_grad():
+        packed = model(batch.tokens, batch.positions, CausalAttend(batch.doc_ids))
+        for number, ids in enumerate(documents):
+            tokens = torch.tensor([ids[:-1]])
+            alone = model(tokens, torch.arange(len(ids) - 1)[None], CausalAttend())
+            place = batch.tokens[0] == ids[0]
+            start = int(place.nonzero()[0])
+            assert torch.allclose(packed[0, start : start + len(ids) - 1], alone[0], atol=1e-5), number
+
+
+def test_the_schedule_rises_to_the_peak_and_falls_straight_to_the_end() -> None:
+    config = OptimConfig(peak_lr=1.0, warmup=0.1, final_lr=0.1)
+    rates = [linear_schedule(step, 100, config) for step in range(100)]
+    assert rates[0] == pytest.approx(0.1)
+    assert rates[9] == pytest.approx(1.0)
+    assert rates[10] == pytest.approx(1.0)
+    assert rates[55] == pytest.approx(0.55)
+    assert rates[-1] == pytest.approx(0.1 + 0.9 / 90)
+    assert linear_schedule(0, 10, OptimConfig(peak_lr=1.0, warmup=0.0)) == 1.0
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_with_advice(tmp_path: Path) -> None:
+    model = a_model()
+    with torch.no_grad():
+        model.norm.weight.fill_(float("inf"))
+    with pytest.raises(UserError, match=r"Lower optim\.peak_lr"):
+        run(tmp_path, model=model)
+
+
+TOKENIZER: Tokenizer = learn(["red green blue yes no maybe " * 3], 400)
+QUESTION = (Message(role="user", content="red or blue"),)
+
+
+def a_pair(number: int, kind: str) -> PreferencePair:
+    chosen, rejected = ((5,), (9,)) if kind == "token" else ((5, 6, 7), (9, 8))
+    prefix = tuple(range(40, 40 + number % 5))
+    return PreferencePair(
+        id=f"p{number}", kind=kind, prompt=QUESTION, prefix=prefix, chosen=chosen, rejected=rejected,
+        tokenizer=TOKENIZER.digest,
+    )  # fmt: skip
+
+
+def test_a_token_pair_has_the_margin_of_the_same_pair_seen_as_a_sequence() -> None:
+    model = a_model()
+    pair = a_pair(3, "token")
+    rows = [encode(pair, TOKENIZER, 64), encode(pair.model_copy(update={"kind": "full"}), TOKENIZER, 64)]
+    one, other = margins(model, rows).tolist()
+    assert one == pytest.approx(other, abs=1e-5)
+
+
+def test_dpo_starts_at_ln_2_and_learns_the_preference(tmp_path: Path) -> None:
+    pairs = [a_pair(n, kind) for n in range(20) for kind in ("token", "full", "prefix")]
+    config = DpoConfig(epochs=8, batch_pairs=12, optim=OptimConfig(peak_lr=3e-3, warmup=0.0))
+    summary = train_dpo(a_model(), TOKENIZER, pairs, config, seed=1, out=tmp_path)
+    first = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[0])
+    assert summary["pairs/margin_gained/before"] == pytest.approx(0.0, abs=1e-5)
+    assert first["loss"] < 0.7
+    assert summary["pairs/margin_gained"] > 1.0
+    assert summary["pairs/accuracy"] == 1.0
+
+
+def test_a_resumed_dpo_run_equals_an_unbroken_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "SAVE_EVERY", 10)
+    pairs = [a_pair(n, kind) for n in range(12) for kind in ("token", "full")]
+    config = DpoConfig(epochs=10, batch_pairs=8, optim=OptimConfig(peak_lr=1e-3, warmup=0.0))
+    whole = a_model()
+    train_dpo(whole, TOKENIZER, pairs, config, seed=1, out=tmp_path / "whole")
+    monkeypatch.setattr(loop, "linear_schedule", _stopping(12))
+    with pytest.raises(KeyboardInterrupt):
+        train_dpo(a_model(), TOKENIZER, pairs, config, seed=1, out=tmp_path / "broken")
+    monkeypatch.setattr(loop, "linear_schedule", linear_schedule)
+    resumed = a_model()
+    train_dpo(resumed, TOKENIZER, pairs, config, seed=1, out=tmp_path / "broken")
+    assert bytes_of(whole) == bytes_of(resumed)
+
+
+def _stopping(moment: int):
+    def schedule(step: int, steps: int, config: OptimConfig) -> float:
+        if step == moment:
+            raise KeyboardInterrupt
+        return linear_schedule(step, steps, config)
+
+    return schedule
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"rejected": (5,)}, "are equal"),
+        ({"tokenizer": "another"}, "was made with tokenizer"),
+        ({"chosen": (1,) * 80}, "the context holds 64"),
+    ],
+)
+def test_bad_pairs_are_refused_by_name(change: dict, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        encode(a_pair(1, "token").model_copy(update=change), TOKENIZER, 64)
