@@ -1,11 +1,11 @@
 """Programs in answers: how they are read out of a response and run against tests in the sandbox.
 
-`run_program` gives an untrusted program two processes of its own (see `runner`): the candidate's, which knows neither
-tests nor token, and the tests', which calls the candidate's function through a pipe of plain values. Only a
-verdict that carries the secret token of this call counts. The host's user, files, network, environment and
-processes are out of reach: namespaces (mount, pid, network, ipc), an unprivileged user, resource limits,
-a scratch folder in memory, and a kill of everything at the deadline. If neither namespaces nor a
-dropped user are to be had, nothing runs and the outcome is undetermined. Only the standard library is there.
+`run_program` gives an untrusted program two processes of its own (`sandbox/runner.py`): the candidate's, which
+knows neither tests nor token, and the tests', which calls the candidate's function through a pipe of plain values.
+Only a verdict that carries the secret token of this call counts. The host's user, files, network, environment and
+processes are out of reach: namespaces (mount, pid, network, ipc), an unprivileged user, resource limits, a
+scratch folder in memory, and a kill of everything at the deadline. If neither namespaces nor a dropped user are to
+be had, nothing runs and the outcome is undetermined. Only the standard library is there.
 """
 
 import functools
@@ -22,7 +22,11 @@ import textwrap
 from pathlib import Path
 from typing import NamedTuple
 
-RUNNER = Path(__file__).with_name("runner.py")
+START = (
+    "import sys; sys.path.insert(0, sys.argv.pop()); from phidelity.grading.sandbox import runner; "
+    "del sys.path[0]; runner.main()"
+)
+PACKAGE = str(Path(__file__).parents[2])
 MAX_SOURCE = 1_000_000
 """Characters of source or tests that are run; more is a failure."""
 MEMORY_MIB = 1024
@@ -73,9 +77,7 @@ def run_program(source: str, tests: str, entry_point: str, timeout: float = 3.0,
     candidate = {"source": source, "entry_point": entry_point, "limits": limits}
     trusted = {"tests": tests, "preamble": preamble, "entry_point": entry_point, "token": token}
     reply = _converse([candidate, trusted], deadline=3 * timeout + 1)
-    if reply is None:
-        return Outcome(False, "ran past its time")
-    return _outcome(reply, token)
+    return Outcome(False, "ran past its time") if reply is None else _outcome(reply, token)
 
 
 @functools.cache
@@ -103,7 +105,7 @@ def _converse(messages: list[dict], deadline: float) -> bytes | None:
     sent = b"".join(len(data).to_bytes(4, "big") + data for data in (json.dumps(m).encode() for m in messages))
     with tempfile.TemporaryDirectory(prefix="phidelity-") as scratch:
         process = subprocess.Popen(
-            [sys.executable, "-s", "-S", "-P", str(RUNNER)],  # as -I, but for the hash seed below
+            [sys.executable, "-s", "-S", "-P", "-c", START, PACKAGE],  # as -I, but for the hash seed below
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -23,41 +23,11 @@ _POWER = re.compile(
 )
 _PLAIN = re.compile(r"\(?([-+]?(?:\d+(?:\.\d*)?|\.\d+))\)?(?:\s*/\s*\(?([-+]?\d+(?:\.\d+)?)\)?)?")
 _UNIT = re.compile(r"(?P<number>[-+]?[\d.,/ ]*\d)\s+(?P<words>[^\W\d_]{2,}(?: [^\W\d_]{2,}){0,2})")
-_NO_UNITS = frozenset(
-    [
-        "pi",
-        "or",
-        "and",
-        "oder",
-        "und",
-        "plus",
-        "minus",
-        "times",
-        "mal",
-        "over",
-        "of",
-        "hundred",
-        "thousand",
-        "million",
-        "billion",
-        "hundert",
-        "tausend",
-        "dozen",
-        "dutzend",
-        "half",
-        "halves",
-        "third",
-        "thirds",
-        "percent",
-        "prozent",
-        "squared",
-        "cubed",
-        "factorial",
-        "times",
-        "sqrt",
-        "mod",
-    ]
-)
+_NO_UNITS = frozenset((
+    "pi", "or", "and", "oder", "und", "plus", "minus", "times", "mal", "over", "of", "mod", "sqrt", "factorial",
+    "hundred", "thousand", "million", "billion", "hundert", "tausend", "dozen", "dutzend", "percent", "prozent",
+    "half", "halves", "third", "thirds", "squared", "cubed",
+))  # fmt: skip
 
 
 def equal(reference: str, answer: str, decimal_comma: bool = False) -> bool:

@@ -1,0 +1,1 @@
+"""Where untrusted programs run: isolation, messages, and the three processes."""
