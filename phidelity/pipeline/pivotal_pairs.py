@@ -1,0 +1,191 @@
+"""Stage `pivotal_pairs`: pairs of single tokens for the first DPO round (phi-4 report §4.3, table 7).
+
+Questions of the training split are screened, their answers searched for pivotal tokens, and each confirmed
+pivot becomes a pair with a sibling sampled at the same prefix. Some pairs on what the model knows are added
+(appendix A.1). Every continuation lies in `rollouts/`; a killed search goes on from there.
+"""
+
+import logging
+import random
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import quantiles
+from typing import Any
+
+from pydantic import Field, field_validator
+
+from phidelity.completion import Completer, SamplingParams
+from phidelity.config import Config
+from phidelity.grading.check import check
+from phidelity.preference.estimate import Confirmed, counting
+from phidelity.preference.known import KnownConfig, known_pairs
+from phidelity.preference.pairs import make_pair
+from phidelity.preference.pivotal import SearchConfig, by_first_token, find_pivots, pair_at
+from phidelity.preference.questions import ask
+from phidelity.preference.rollouts import Rollouts
+from phidelity.preference.screen import answers_of, screen
+from phidelity.progress import SILENT, Progress
+from phidelity.records import PreferencePair, Problem, Record, read_records, write_records
+from phidelity.tokenizer.bpe import Tokenizer
+
+log = logging.getLogger(__name__)
+
+Summary = dict[str, Any]
+
+
+class PivotalPairsConfig(Config):
+    """Pivotal token search. The report gives window and method; sampling, sizes and gaps are ours."""
+
+    questions: int = Field(default=80, ge=1)
+    """Questions screened."""
+    screen_rollouts: int = Field(default=16, ge=1)
+    """Answers sampled per question while screening; as many again where they do not decide."""
+    window: tuple[float, float] = (0.2, 0.8)
+    """p(success) of the questions kept (report §4.3)."""
+    searches: int = Field(default=12, ge=1)
+    """Questions searched, at most; of each one right and one wrong answer."""
+    search: SearchConfig = SearchConfig()
+    """The search itself."""
+    temperature: float = Field(default=1.0, gt=0)
+    """Of all sampling (ours): pivots are those of the model as it is."""
+    max_tokens: int = Field(default=160, ge=1)
+    """Longest continuation."""
+    allow_code: bool = False
+    """Use programming problems too; their answers are run in the sandbox."""
+    known: KnownConfig = KnownConfig()
+    """Pairs on what the model knows."""
+
+    @field_validator("window")
+    @classmethod
+    def _ordered(cls, window: tuple[float, float]) -> tuple[float, float]:
+        if not 0 <= window[0] < window[1] <= 1:
+            raise ValueError("expected two probabilities, the lower one first, such as [0.2, 0.8]")
+        return window
+
+
+class Pivot(Record):
+    """A confirmed pivotal token; p(success) before and after it from fresh samples."""
+
+    question: str
+    prefix: tuple[int, ...]
+    token: int
+    p_before: float
+    n_before: int
+    p_after: float
+    n_after: int
+    siblings: dict[int, tuple[int, int]]
+    """Of the continuations at the prefix that began with a token: how many succeeded, and how many there were."""
+    pair: str | None
+    """Id of the pair made of it; None if no sibling was sampled often enough and far enough away."""
+
+
+def pivotal_pairs(
+    config: PivotalPairsConfig,
+    *,
+    synthetic: Path,
+    model: Path,
+    open_model: Callable[[Path], Completer],
+    seed: int,
+    out: Path,
+    progress: Progress = SILENT,
+) -> Summary:
+    """Search the policy `model` for pivotal tokens on training problems; write pairs.jsonl.zst and pivots.jsonl."""
+    tokenizer = Tokenizer.load(model)
+    asked = ask(
+        read_records(synthetic / "problems.jsonl", Problem),
+        tokenizer,
+        n_reasoning=config.questions,
+        n_facts=config.known.questions,
+        allow_code=config.allow_code,
+        rng=random.Random(f"{seed}/pivotal/questions"),
+    )
+    rollouts = Rollouts(
+        out / "rollouts",
+        questions=asked.questions,
+        completer=open_model(model),
+        params=SamplingParams(temperature=config.temperature, max_tokens=config.max_tokens, seed=seed),
+        oracle=lambda problem, text: check(problem, text, allow_code=config.allow_code),
+        tokenizer=tokenizer,
+        progress=progress,
+    )
+    screened = screen(asked.reasoning, rollouts, window=config.window, n=config.screen_rollouts)
+    log.info("%d of %d questions lie inside the window %s", len(screened.roots), len(asked.reasoning), config.window)
+    searched = list(screened.roots)[: config.searches]
+    answers = [answer for question in searched for answer in answers_of(question, rollouts)]
+    confirmed = find_pivots(answers, screened.roots, counting(rollouts), config.search)
+    pivots, pairs = _pairs(confirmed, rollouts, config.search)
+    known = known_pairs(asked.facts, rollouts, config.known)
+    if not pairs:
+        log.warning("No pivotal pairs: %d questions inside the window, %d pivots", len(screened.roots), len(pivots))
+    write_records(out / "pivots.jsonl", pivots)
+    write_records(out / "pairs.jsonl.zst", pairs + known.pairs)
+    return {
+        "questions_screened": len(asked.reasoning),
+        "questions_in_window": len(screened.roots),
+        "questions_dropped": dict(sorted(screened.dropped.items())),
+        "questions_searched": len(searched),
+        "answers_searched": len(answers),
+        "pivots": len(pivots),
+        "pivots_raising": sum(pivot.p_after > pivot.p_before for pivot in pivots),
+        "pivots_without_pair": sum(pivot.pair is None for pivot in pivots),
+        "p_before": _spread([pivot.p_before for pivot in pivots]),
+        "p_after": _spread([pivot.p_after for pivot in pivots]),
+        "pairs": len(pairs) + len(known.pairs),
+        "pairs_by_kind": dict(sorted(Counter(pair.kind for pair in pairs + known.pairs).items())),
+        "known": dict(sorted(known.counts.items())),
+        "sampling": rollouts.census(),
+    }
+
+
+def _pairs(
+    confirmed: Sequence[Confirmed], rollouts: Rollouts, config: SearchConfig
+) -> tuple[list[Pivot], list[PreferencePair]]:
+    """Each pivot with the pair made of it; two answers may share a pivot's pair, which is kept once."""
+    pivots: list[Pivot] = []
+    pairs: dict[str, PreferencePair] = {}
+    for pivot in confirmed:
+        prefix, token = pivot.candidate.before, pivot.candidate.after.tokens[-1]
+        drawn = rollouts.at(prefix)
+        found = pair_at(pivot, drawn, config)
+        made = found and make_pair(
+            "token",
+            rollouts.questions[prefix.question].problem,
+            (found.chosen,),
+            (found.rejected,),
+            prefix=prefix.tokens,
+            tokenizer=rollouts.tokenizer.digest,
+            source="pivotal",
+            meta={
+                "pivot": "chosen" if pivot.candidate.raises else "rejected",
+                "p_before": pivot.before.rate,
+                "p_after": pivot.after.rate,
+                "n": pivot.before.n,
+                "p_chosen": found.p_chosen,
+                "p_rejected": found.p_rejected,
+            },
+        )
+        if made:
+            pairs[made.id] = made
+        siblings = {first: (int(t.successes), t.n) for first, t in sorted(by_first_token(drawn).items())}
+        pivots.append(
+            Pivot(
+                question=prefix.question,
+                prefix=prefix.tokens,
+                token=token,
+                p_before=pivot.before.rate,
+                n_before=pivot.before.n,
+                p_after=pivot.after.rate,
+                n_after=pivot.after.n,
+                siblings=siblings,
+                pair=made.id if made else None,
+            )
+        )
+    return pivots, list(pairs.values())
+
+
+def _spread(values: Sequence[float]) -> list[float]:
+    """Least, quartiles and greatest."""
+    if len(values) < 2:
+        return list(values)
+    return [round(v, 4) for v in (min(values), *quantiles(values, n=4, method="inclusive"), max(values))]

@@ -1,0 +1,188 @@
+"""Sampled continuations of answers, graded once and kept on disk: nothing is sampled twice.
+
+A request is "n continuations of this question's answer after this prefix". Its sampling seed is a function of the
+stage's seed, the purpose and the draws made before it at that prefix; the Completer adds the prompt itself. So
+results depend neither on what else is in a batch nor on whether a search was interrupted. Requests are
+sampled in units of fixed size, each written whole before the next begins: a killed search goes on at the unit
+it was in, and a search with another threshold pays only for prefixes it has not seen.
+"""
+
+import hashlib
+import json
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from phidelity.completion import Completer, Completion, SamplingParams
+from phidelity.config import UserError
+from phidelity.preference.questions import Question
+from phidelity.progress import SILENT, Progress
+from phidelity.records import Problem, Record, Score, read_records, write_json, write_records
+from phidelity.tokenizer.bpe import Tokenizer
+from phidelity.tokenizer.chat import stop_ids
+
+log = logging.getLogger(__name__)
+
+UNIT = 1024
+"""Continuations per unit of the store (ours): what a kill can cost, and how many the engine gets at once."""
+
+Oracle = Callable[[Problem, str], Score]
+
+
+class Prefix(NamedTuple):
+    """The beginning of an answer: which question, and a literal slice of sampled ids."""
+
+    question: str
+    tokens: tuple[int, ...] = ()
+
+
+class Rollout(Record):
+    """One continuation and whether the whole answer is right."""
+
+    tokens: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    finish_reason: str
+    success: bool | None
+    """None: the oracle could not tell."""
+
+
+class Drawn(Record):
+    """What one request gave: a line of the store."""
+
+    question: str
+    prefix: tuple[int, ...]
+    purpose: str
+    start: int
+    """How many draws of this purpose came before at this prefix."""
+    rollouts: tuple[Rollout, ...]
+
+
+class Rollouts:
+    """Draws continuations through a Completer, or takes them from `folder` where they already lie."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        questions: Mapping[str, Question],
+        completer: Completer,
+        params: SamplingParams,
+        oracle: Oracle,
+        tokenizer: Tokenizer,
+        progress: Progress = SILENT,
+    ) -> None:
+        self.questions, self.completer, self.params = questions, completer, params
+        self.oracle, self.tokenizer, self.progress = oracle, tokenizer, progress
+        self.folder = folder
+        self._drawn: dict[tuple[Prefix, str, int], tuple[Rollout, ...]] = {}
+        self._check_origin()
+        self._units = 0
+        for drawn in self._read():
+            self._drawn[Prefix(drawn.question, drawn.prefix), drawn.purpose, drawn.start] = drawn.rollouts
+
+    def draw(self, prefixes: Sequence[Prefix], purpose: str, start: int, n: int) -> list[tuple[Rollout, ...]]:
+        """`n` continuations of each prefix, the draws from `start` of this purpose; what is missing in one batch."""
+        missing = [p for p in dict.fromkeys(prefixes) if len(self._drawn.get((p, purpose, start), ())) < n]
+        if missing:
+            per_unit = max(1, UNIT // n)
+            with self.progress.task(f"Sampling answers ({purpose})", len(missing) * n, "answers") as task:
+                for first in range(0, len(missing), per_unit):
+                    unit = missing[first : first + per_unit]
+                    self._add(self._sample(unit, purpose, start, n, lambda *_: task.advance(1)))
+        return [self._drawn[p, purpose, start][:n] for p in prefixes]
+
+    def at(self, prefix: Prefix) -> list[Rollout]:
+        """Every continuation drawn at `prefix`, of any purpose, in the order of purposes and draws."""
+        keys = sorted(key[1:] for key in self._drawn if key[0] == prefix)
+        return [rollout for purpose, start in keys for rollout in self._drawn[prefix, purpose, start]]
+
+    def text(self, tokens: Sequence[int]) -> str:
+        """An answer's text, without the token that ends it."""
+        stop = stop_ids(self.tokenizer)
+        return self.tokenizer.decode(token for token in tokens if token not in stop)
+
+    def census(self) -> dict[str, int]:
+        """How many continuations and tokens were drawn, and how many by reason ended otherwise than by themselves."""
+        counts: Counter[str] = Counter()
+        for rollouts in self._drawn.values():
+            for rollout in rollouts:
+                counts["rollouts"] += 1
+                counts["tokens"] += len(rollout.tokens)
+                counts[f"ended_by_{rollout.finish_reason}"] += 1
+                counts["undetermined"] += rollout.success is None
+        return dict(sorted(counts.items()))
+
+    def _sample(
+        self,
+        unit: Sequence[Prefix],
+        purpose: str,
+        start: int,
+        n: int,
+        on_done: Callable[[int, Completion], None],
+    ) -> list[Drawn]:
+        prompts = [self.questions[prefix.question].prompt + prefix.tokens for prefix in unit for _ in range(n)]
+        params = self.params.model_copy(update={"seed": derived_seed(self.params.seed, purpose, start)})
+        completions = self.completer.complete(prompts, params, on_done)
+        graded = [self._grade(unit[i // n], completion) for i, completion in enumerate(completions)]
+        return [
+            Drawn(
+                question=prefix.question,
+                prefix=prefix.tokens,
+                purpose=purpose,
+                start=start,
+                rollouts=tuple(graded[i * n : (i + 1) * n]),
+            )
+            for i, prefix in enumerate(unit)
+        ]
+
+    def _grade(self, prefix: Prefix, completion: Completion) -> Rollout:
+        if not completion.tokens and completion.finish_reason in ("stop", "length"):
+            raise UserError(
+                f"{self.completer.name} returned an answer without token ids; preference pairs need a model that "
+                "gives them. Use a local checkpoint, or an endpoint that returns ids."
+            )
+        success = None
+        if completion.finish_reason != "error":
+            value = self.oracle(
+                self.questions[prefix.question].problem, self.text(prefix.tokens + completion.tokens)
+            ).value
+            success = None if value is None else value >= 0.5
+        return Rollout(
+            tokens=completion.tokens,
+            logprobs=tuple(round(logprob, 4) for logprob in completion.logprobs),
+            finish_reason=completion.finish_reason,
+            success=success,
+        )
+
+    def _add(self, unit: Sequence[Drawn]) -> None:
+        write_records(self.folder / f"{self._units:05d}.jsonl.zst", unit)
+        self._units += 1
+        for drawn in unit:
+            self._drawn[Prefix(drawn.question, drawn.prefix), drawn.purpose, drawn.start] = drawn.rollouts
+
+    def _read(self) -> Iterator[Drawn]:
+        while (path := self.folder / f"{self._units:05d}.jsonl.zst").exists():
+            yield from read_records(path, Drawn)
+            self._units += 1
+        if self._units:
+            log.info("Going on with %d units of rollouts from %s", self._units, self.folder)
+
+    def _check_origin(self) -> None:
+        """A store belongs to one model and one way of sampling."""
+        path = self.folder / "origin.json"
+        origin = {"model": self.completer.name, "sampling": self.params.model_dump(mode="json")}
+        if not path.exists():
+            write_json(path, origin)
+        elif json.loads(path.read_text(encoding="utf-8")) != origin:
+            raise UserError(
+                f"{self.folder} holds rollouts of another model or of other sampling settings than {origin}. "
+                "Remove that folder to sample again, or restore the settings."
+            )
+
+
+def derived_seed(seed: int, *purpose: object) -> int:
+    """A seed for one purpose: the same on every machine and in every process."""
+    text = "/".join(map(str, (seed, *purpose)))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big")
