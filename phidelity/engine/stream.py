@@ -1,0 +1,44 @@
+"""Token ids to text as they come: whole characters only, nothing that may still turn out to be a stop string."""
+
+import codecs
+from collections.abc import Sequence
+
+from phidelity.tokenizer.bpe import Tokenizer
+
+
+class TextStream:
+    """Text of one growing answer. Generation and streaming share it, so both cut at the same place."""
+
+    def __init__(self, tokenizer: Tokenizer, stop: Sequence[str] = ()) -> None:
+        self.is_stopped = False
+        self._tokenizer = tokenizer
+        self._stop = tuple(stop)
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        self._held = ""
+
+    def push(self, token: int) -> str:
+        """Text that is certain after one more token; sets `is_stopped` when a stop string is complete."""
+        return self._emit(self._decoder.decode(self._tokenizer.token_bytes(token)))
+
+    def finish(self) -> str:
+        """What was still held; broken bytes become replacement characters."""
+        text = self._emit(self._decoder.decode(b"", final=True)) + self._held
+        self._held = ""
+        return text
+
+    def _emit(self, new: str) -> str:
+        if self.is_stopped:
+            return ""
+        text = self._held + new
+        found = [at for stop in self._stop if (at := text.find(stop)) >= 0]
+        if found:
+            self.is_stopped, self._held = True, ""
+            return text[: min(found)]
+        n_held = max((_overlap(text, stop) for stop in self._stop), default=0)
+        self._held = text[len(text) - n_held :]
+        return text[: len(text) - n_held]
+
+
+def _overlap(text: str, stop: str) -> int:
+    """Length of the longest end of `text` that begins `stop`."""
+    return next((n for n in range(min(len(text), len(stop) - 1), 0, -1) if stop.startswith(text[-n:])), 0)
