@@ -1,0 +1,262 @@
+"""Run a recipe: skip what stands, resume what began, publish what is done.
+
+A stage works in `<stage>.partial/`; when it returns, its outputs are hashed, the manifest is written and the
+folder is renamed into place. So a folder with a manifest whose fingerprint fits is done, and after a kill at
+any instant the same command goes on where it stood. Nothing finished is thrown away but by `--force`.
+"""
+
+import errno
+import json
+import logging
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from phidelity.config import UserError
+from phidelity.device import describe_device, make_repeatable, peak_memory, reset_peak_memory
+from phidelity.engine.llm import open_model
+from phidelity.pipeline.completers import completer
+from phidelity.pipeline.manifest import (
+    PROGRESS,
+    STARTED,
+    Cost,
+    Manifest,
+    hash_outputs,
+    output_files,
+    read_manifest,
+    versions,
+    write_manifest,
+)
+from phidelity.pipeline.recipe import STAGES, TABLES, CompleterConfig, Recipe, Stage
+from phidelity.pipeline.status import RECIPE_JSON, Recorded, locked, readable_size
+from phidelity.pipeline.steps import (
+    Step,
+    check_names,
+    check_standing,
+    check_whole,
+    choose,
+    dependents,
+    plan,
+    read_started,
+)
+from phidelity.progress import SILENT, Progress
+from phidelity.records import atomic, write_json
+
+log = logging.getLogger(__name__)
+
+
+def run(
+    recipe: Recipe,
+    out: Path,
+    *,
+    text: str = "",
+    stages: Sequence[Stage] = STAGES,
+    until: str | None = None,
+    only: str | None = None,
+    force: Sequence[str] = (),
+    environment: Mapping[str, str] | None = None,
+    progress: Progress = SILENT,
+) -> list[Manifest]:
+    """Bring the run at `out` to the end of the road, or `until` a stage, or do `only` one whose inputs stand.
+
+    `force` redoes stages and all that depends on them; `text` is the recipe as written; `environment` holds the
+    keys that the recipe names. Returns the manifests of the stages asked for.
+    """
+    steps = plan(recipe, out, stages)
+    check_names(steps, [name for name in (until, only, *force) if name])
+    asked, forced = choose(steps, until, only), dependents(steps, force)
+    with _plain_errors(out):
+        out.mkdir(parents=True, exist_ok=True)
+        with locked(out):
+            check_standing(steps, asked, forced)
+            _discard(out, forced)
+            _write_recipe(recipe, text, out)
+            _tell_of_changed_code(asked)
+            worker = _Worker(recipe, steps, environment or {}, progress)
+            return [worker.stand(step) for step in asked]
+
+
+class _Worker:
+    """What the stages of one run share while they work."""
+
+    def __init__(
+        self, recipe: Recipe, steps: Sequence[Step], environment: Mapping[str, str], progress: Progress
+    ) -> None:
+        self._recipe, self._steps, self._environment, self._progress = recipe, steps, environment, progress
+        self._verified: set[str] = set()
+
+    def stand(self, step: Step) -> Manifest:
+        """The step's manifest, after doing the work if it is not done."""
+        if manifest := read_manifest(step.folder):
+            log.info("%s: done before (%.1f s)", step.name, manifest.cost.seconds)
+            return manifest
+        for other in self._steps:
+            if other.name in step.inputs and other.name not in self._verified:
+                check_whole(other, contents=True)
+                self._verified.add(other.name)
+        manifest = read_manifest(step.partial) or self._work(step)
+        _publish(step)
+        self._verified.add(step.name)
+        log.info("%s: done in %.1f s, %s", step.name, manifest.cost.seconds, readable_size(manifest.size))
+        return manifest
+
+    def _work(self, step: Step) -> Manifest:
+        log.info("%s: %s", step.name, "goes on" if _open_partial(step) else "begins")
+        make_repeatable()
+        reset_peak_memory()
+        recorder = Recorded(self._progress, step.partial)
+        with _timed(step):
+            summary = step.stage.function(
+                step.config, **self._arguments(step), seed=self._recipe.seed, out=step.partial, progress=recorder
+            )
+            outputs = hash_outputs(step.partial)
+        manifest = Manifest(
+            fingerprint=step.ingredients.fingerprint,
+            ingredients=step.ingredients,
+            outputs=outputs,
+            versions=versions(),
+            device=describe_device(),
+            cost=Cost(seconds=round(recorder.seconds, 2), peak_memory=peak_memory()),
+            summary=summary,
+        )
+        write_manifest(step.partial, manifest)
+        return manifest
+
+    def _arguments(self, step: Step) -> dict[str, Any]:
+        """The keyword arguments of the stage's function: folders, tables, and who answers."""
+        root = step.folder.parent
+        arguments: dict[str, Any] = {}
+        for keyword in step.stage.reads:
+            if keyword == "model":
+                arguments[keyword] = root / step.reads[keyword][0] / "model"
+            elif keyword == "models":
+                arguments[keyword] = {name: root / name / "model" for name in step.reads[keyword]}
+            elif keyword in TABLES:
+                arguments[keyword] = self._table(keyword)
+            elif keyword == "open_model":
+                arguments[keyword] = open_model
+            else:
+                arguments[keyword] = root / keyword
+        return arguments
+
+    def _table(self, keyword: str) -> Any:
+        table = getattr(self._recipe, TABLES[keyword])
+        return table if not isinstance(table, CompleterConfig) else completer(keyword, table, self._environment)
+
+
+def _open_partial(step: Step) -> bool:
+    """Make the partial folder ready; True if it holds the beginning of this very step (checked before)."""
+    resumed = read_started(step.partial) is not None
+    if not resumed:
+        shutil.rmtree(step.partial, ignore_errors=True)
+        step.partial.mkdir()
+        write_json(step.partial / STARTED, step.ingredients.model_dump(mode="json"))
+    for half_written in step.partial.rglob("*.tmp"):
+        half_written.unlink()
+    return resumed
+
+
+def _publish(step: Step) -> None:
+    for name in (PROGRESS, STARTED):
+        (step.partial / name).unlink(missing_ok=True)
+    os.rename(step.partial, step.folder)
+
+
+def _discard(out: Path, forced: Sequence[Step]) -> None:
+    """Unpublish the forced steps, the last first, so that no stage outlives what it was made from."""
+    for step in reversed(forced):
+        for folder in (step.folder, step.partial):
+            if folder.exists():
+                log.info("%s: discarded, as asked by --force", folder.name)
+                doomed = folder.with_name(f"{folder.name}.discarded")
+                shutil.rmtree(doomed, ignore_errors=True)
+                os.rename(folder, doomed)
+    for doomed in out.glob("*.discarded"):
+        shutil.rmtree(doomed)
+
+
+def _write_recipe(recipe: Recipe, text: str, out: Path) -> None:
+    for name, content in (("recipe.toml", text), (RECIPE_JSON, recipe.model_dump_json(indent=2) + "\n")):
+        path = out / name
+        if content and not (path.is_file() and path.read_text(encoding="utf-8") == content):
+            with atomic(path, "w") as file:
+                file.write(content)
+
+
+def _tell_of_changed_code(asked: Sequence[Step]) -> None:
+    manifests = [manifest for step in asked if (manifest := read_manifest(step.folder))]
+    older = [manifest.stage for manifest in manifests if manifest.versions["code"] != versions()["code"]]
+    if older:
+        log.info("The code changed since these were made: %s. They are kept; --force STAGE redoes.", ", ".join(older))
+
+
+@contextmanager
+def _timed(step: Step) -> Iterator[None]:
+    """Append to the run's timings.jsonl how this try went."""
+    began, start, outcome = datetime.now(UTC), time.monotonic(), "stopped"
+    try:
+        yield
+        outcome = "done"
+    except Exception:
+        outcome = "failed"
+        raise
+    finally:
+        seconds = round(time.monotonic() - start, 2)
+        line = {
+            "stage": step.name,
+            "began": began.isoformat(timespec="seconds"),
+            "seconds": seconds,
+            "outcome": outcome,
+        }
+        with open(step.folder.parent / "timings.jsonl", "a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@contextmanager
+def _plain_errors(out: Path) -> Iterator[None]:
+    """Turn what the system refuses about `out` into one line with sizes; other errors are left alone."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        if _is_full(error):
+            raise UserError(_explain_full(out, error)) from error
+        if isinstance(error, OSError) and _concerns(error, out):
+            raise UserError(
+                f"Cannot write to {error.filename}: {error.strerror}. Expected a folder that you may write to; mend "
+                "that or use another --out."
+            ) from error
+        raise
+
+
+def _is_full(error: Exception) -> bool:
+    """Also for libraries that write outside Python and wrap the system's message."""
+    return (isinstance(error, OSError) and error.errno in _FULL) or os.strerror(errno.ENOSPC) in str(error)
+
+
+def _explain_full(out: Path, error: Exception) -> str:
+    used = sum(path.stat().st_size for path in output_files(out)) if out.is_dir() else 0
+    where = next(folder for folder in (out, *out.absolute().parents) if folder.is_dir())
+    disk = shutil.disk_usage(where)
+    held, free, total = (readable_size(n_bytes) for n_bytes in (used, disk.free, disk.total))
+    return (
+        f"No room to write in {out} ({error}): the run holds {held}, the disk has {free} free of {total}. Make room "
+        "and give the same command: it goes on where it stood."
+    )
+
+
+def _concerns(error: OSError, out: Path) -> bool:
+    refused = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG)
+    if error.errno not in refused or not isinstance(error.filename, str | bytes | os.PathLike):
+        return False
+    path, root = Path(os.fsdecode(error.filename)).absolute(), out.absolute()
+    return path.is_relative_to(root) or root.is_relative_to(path)

@@ -1,0 +1,157 @@
+"""What a person sees while work goes on: bars with rate and time left on a terminal, plain lines elsewhere.
+
+`Bars` and `Lines` are both a `Progress`, and both print the story that the package's loggers tell. A task shorter
+than two seconds is never drawn; a plain log repeats a long task every ten seconds.
+"""
+
+import logging
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, TaskID, TaskProgressColumn, TextColumn
+from rich.progress import Task as RichTask
+from rich.text import Text
+
+from phidelity.progress import Pace, Task
+from phidelity.progress import Progress as Watcher
+
+DRAW_AFTER = 2.0
+LOG_EVERY = 10.0
+
+
+@contextmanager
+def watching(stream: TextIO | None = None) -> Iterator[Watcher]:
+    """Show progress and the package's log on `stream` (standard output), as fits what it is."""
+    target: TextIO = stream or sys.stdout
+    if not target.isatty():
+        with _story(partial(_print_timed, target)):
+            yield Lines(partial(_print_timed, target, indent="  "))
+        return
+    console = Console(file=target, highlight=False)
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(30), TaskProgressColumn(), _Speed())
+    with Progress(*columns, console=console, transient=True) as drawing, _story(partial(console.print, markup=False)):
+        yield Bars(drawing)
+
+
+class Lines:
+    """A Progress for logs: one line every ten seconds of a task, one at the end of a task that had any."""
+
+    def __init__(self, tell: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:
+        self._tell, self._clock = tell, clock
+
+    @contextmanager
+    def task(self, name: str, total: float | None, unit: str = "") -> Iterator[Task]:
+        """Begin a task; see `phidelity.progress.Progress`."""
+        task = _LineTask(self._tell, self._clock, name, total, unit)
+        yield task
+        task.end()
+
+
+class _LineTask:
+    def __init__(
+        self, tell: Callable[[str], None], clock: Callable[[], float], name: str, total: float | None, unit: str
+    ) -> None:
+        self._tell, self._clock, self._name, self._unit = tell, clock, name, unit
+        self._pace, self._note = Pace(total, clock), ""
+        self._due, self._told = clock() + LOG_EVERY, False
+
+    def advance(self, n: float = 1, note: str = "") -> None:
+        self._pace.advance(n)
+        self._note = note or self._note
+        if self._clock() >= self._due:
+            self._due = self._clock() + LOG_EVERY
+            self._say()
+
+    def end(self) -> None:
+        if self._told:
+            self._say()
+
+    def _say(self) -> None:
+        self._told = True
+        of = f"/{self._pace.total:,.0f}" if self._pace.total is not None else ""
+        parts = (f"{self._name}: {self._pace.done:,.0f}{of}", speed(self._pace, self._unit), self._note)
+        self._tell(", ".join(part for part in parts if part))
+
+
+class Bars:
+    """A Progress drawn by rich."""
+
+    def __init__(self, drawing: Progress) -> None:
+        self._drawing = drawing
+
+    @contextmanager
+    def task(self, name: str, total: float | None, unit: str = "") -> Iterator[Task]:
+        """Begin a task; see `phidelity.progress.Progress`."""
+        pace = Pace(total)
+        drawn = self._drawing.add_task(name, total=total, visible=False, pace=pace, unit=unit, note="")
+        try:
+            yield _BarTask(self._drawing, drawn, pace)
+        finally:
+            self._drawing.remove_task(drawn)
+
+
+class _BarTask:
+    def __init__(self, drawing: Progress, drawn: TaskID, pace: Pace) -> None:
+        self._drawing, self._drawn, self._pace, self._note = drawing, drawn, pace, ""
+        self._start = time.monotonic()
+
+    def advance(self, n: float = 1, note: str = "") -> None:
+        self._pace.advance(n)
+        visible = time.monotonic() - self._start > DRAW_AFTER
+        self._note = note or self._note
+        self._drawing.update(self._drawn, advance=n, visible=visible, note=self._note)
+
+
+class _Speed(ProgressColumn):
+    def render(self, task: RichTask) -> Text:
+        parts = (speed(task.fields["pace"], task.fields["unit"]), task.fields["note"])
+        return Text("  ".join(part for part in parts if part), style="dim")
+
+
+def speed(pace: Pace, unit: str) -> str:
+    """`1,234 tokens/s, 0:42 left`, as far as it is known."""
+    if not pace.rate:
+        return ""
+    figure = f"{pace.rate:,.0f}" if pace.rate >= 10 else f"{pace.rate:.2f}"
+    left = f", {clock_time(pace.seconds_left)} left" if pace.seconds_left else ""
+    return f"{figure} {unit or 'steps'}/s{left}"
+
+
+def clock_time(seconds: float) -> str:
+    """`0:42`, `12:05` or `3:01:09`."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
+def _print_timed(stream: TextIO, line: str, indent: str = "") -> None:
+    print(f"{time.strftime('%H:%M:%S')} {indent}{line}", file=stream, flush=True)
+
+
+@contextmanager
+def _story(tell: Callable[[str], object]) -> Iterator[None]:
+    """Print what the package's loggers say at INFO and above."""
+    handler = _Teller(tell)
+    logger = logging.getLogger("phidelity")
+    before = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before)
+
+
+class _Teller(logging.Handler):
+    def __init__(self, tell: Callable[[str], object]) -> None:
+        super().__init__()
+        self._tell = tell
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._tell(record.getMessage())
