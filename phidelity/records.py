@@ -138,8 +138,9 @@ def read_records(path: Path, cls: type[R]) -> Iterator[R]:
     try:
         with open(path, "rb") as raw:
             stream = zstandard.ZstdDecompressor().stream_reader(raw) if path.suffix == ".zst" else raw
-            for number, line in enumerate(io.TextIOWrapper(stream, encoding="utf-8"), 1):
-                yield cls.model_validate_json(line)
+            with io.TextIOWrapper(stream, encoding="utf-8") as lines:
+                for number, line in enumerate(lines, 1):
+                    yield cls.model_validate_json(line)
     except FileNotFoundError:
         raise UserError(
             f"No file {path}; expected {cls.__name__} records. Run the stage that writes it."
