@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from phidelity.model.config import ModelConfig
+from phidelity.model.fused import RotateFunction
 
 
 class Attend(Protocol):
@@ -45,7 +46,7 @@ def document_mask(doc_ids: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 class Rotation(NamedTuple):
-    """Cosines and sines of the rotary angles, [B, 1, T, D] each, shared by all layers of one forward pass."""
+    """Cosines and sines of the rotary angles, [B, 1, T, D/2] each, shared by all layers of one forward pass."""
 
     cos: Tensor
     sin: Tensor
@@ -56,13 +57,11 @@ class Rotation(NamedTuple):
         exponents = torch.arange(0, config.head_dim, 2, dtype=torch.float32, device=positions.device)
         frequencies = 1.0 / config.rope_theta ** (exponents / config.head_dim)
         angles = positions[:, None, :, None].float() * frequencies  # [B, 1, T, D/2]
-        angles = torch.cat((angles, angles), dim=-1)
         return cls(angles.cos().to(dtype), angles.sin().to(dtype))
 
     def __call__(self, x: Tensor) -> Tensor:
         """Rotate [B, H, T, D]."""
-        first, second = x.chunk(2, dim=-1)
-        return x * self.cos + torch.cat((-second, first), dim=-1) * self.sin
+        return RotateFunction.apply(x, self.cos, self.sin)
 
 
 class Attention(nn.Module):
@@ -78,7 +77,7 @@ class Attention(nn.Module):
         """[B, T, M] -> [B, T, M]."""
         c = self.config
         heads = self.qkv(x).unflatten(-1, (-1, c.head_dim)).transpose(1, 2)  # [B, H + 2K, T, D]
-        n_rotated = c.n_heads + c.n_kv_heads
-        q, k = rotation(heads[:, :n_rotated]).split((c.n_heads, c.n_kv_heads), dim=1)
-        y = attend(layer, q, k, heads[:, n_rotated:])
+        qk, v = heads.split((c.n_heads + c.n_kv_heads, c.n_kv_heads), dim=1)
+        q, k = rotation(qk).split((c.n_heads, c.n_kv_heads), dim=1)
+        y = attend(layer, q, k, v)
         return self.out(y.transpose(1, 2).flatten(2))

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from phidelity.model.fused import RMSNormFunction, SwiGLUFunction
+
 
 class RMSNorm(nn.Module):
     """x / sqrt(mean(x^2) + eps) * weight; the mean in fp32, the weight applied after the cast back."""
@@ -20,7 +22,7 @@ class RMSNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[..., M] -> [..., M]."""
         if x.dtype == torch.float32:
-            return F.rms_norm(x, x.shape[-1:], self.weight, self.eps)
+            return RMSNormFunction.apply(x, self.weight, self.eps)
         return F.rms_norm(x.float(), x.shape[-1:], None, self.eps).to(x.dtype) * self.weight
 
 
@@ -34,5 +36,4 @@ class SwiGLU(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., M] -> [..., M]."""
-        gate, up = self.gate_up(x).chunk(2, dim=-1)
-        return self.down(F.silu(gate) * up)
+        return self.down(SwiGLUFunction.apply(self.gate_up(x)))

@@ -4,7 +4,6 @@ Steps follow from budgets in tokens, batches are a function of (seed, step), val
 every group, and at the end the model goes on from the openings of held-out documents for people to read.
 """
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from phidelity.model.transformer import Transformer
 from phidelity.progress import SILENT, Progress
 from phidelity.records import atomic
 from phidelity.tokenizer.bpe import Tokenizer
-from phidelity.train.loop import Measure, train
+from phidelity.train.loop import Measure, Metrics, train
 from phidelity.train.optim import OptimConfig
 from phidelity.train.tokens import token_objective, validation_loss
 
@@ -69,7 +68,7 @@ def train_on_shards(
     portions = mixture(loader.shares, unique, config.tokens)
     check_epochs(portions, config.max_epochs)
 
-    def measure(model: Transformer) -> Mapping[str, float]:
+    def measure(model: Transformer) -> Metrics:
         rows = config.validation_rows
         held_out = validation_batches(shards, context_len=config.context_len, batch_rows=rows, max_rows=rows)
         return validation_loss(model, held_out)
