@@ -1,0 +1,143 @@
+"""Stage `synthetic`: lessons, exercises, reference works, rewrites, chats, and prompts for preference pairs.
+
+phi-4's largest group of data is synthetic (§2.2, §3.2). Here everything is grown from procedural problems and from the
+corpus by rules, without a teacher model. Exact duplicates go, and whatever repeats an evaluation problem: by the
+n-gram rule of `data/decontaminate.py`, and for questions too short for it, by equality.
+"""
+
+import random
+import re
+from collections import Counter
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from phidelity.config import Config
+from phidelity.data.decontaminate import benchmark_texts
+from phidelity.problems.families import problem
+from phidelity.progress import SILENT, Progress
+from phidelity.records import Conversation, Document, Problem, read_records, write_records
+from phidelity.synthetic.conversations import conversations
+from phidelity.synthetic.documents import rewrites
+from phidelity.synthetic.questions import almanac, question_sets, recall_lists
+from phidelity.synthetic.seeds import Bank, word_family
+from phidelity.synthetic.sieve import Sieve
+from phidelity.synthetic.textbooks import chapters, drills, exercises, functions, lessons, readings
+
+Summary = dict[str, Any]
+
+
+class SyntheticConfig(Config):
+    """How much of each kind of synthetic text is written."""
+
+    exercises: int = Field(default=14_000, ge=0)
+    """Solved word problems."""
+    drills: int = Field(default=2_500, ge=0)
+    """Sheets of bare sums worked in columns, and tables of digits."""
+    lessons: int = Field(default=600, ge=0)
+    """The rule of an operation with an example."""
+    readings: int = Field(default=2_500, ge=0)
+    """Passages with a question."""
+    functions: int = Field(default=1_500, ge=0)
+    """Small Python functions."""
+    editions: int = Field(default=40, ge=0)
+    """Editions of the almanac: how often each fact is told."""
+    question_sets: int = Field(default=2_500, ge=0)
+    """Questions with answers, with options or without."""
+    long_documents: int = Field(default=600, ge=0)
+    """Chapters and recall lists, for midtraining."""
+    rewrites: int = Field(default=3_000, ge=0)
+    """Rewrites of organic documents."""
+    conversations: int = Field(default=6_000, ge=1)
+    """Chats for supervised fine-tuning."""
+    problems: int = Field(default=1_000, ge=1)
+    """Prompts for preference pairs."""
+    german: float = Field(default=0.2, ge=0, le=1)
+    """Share of word problems in German."""
+
+
+def synthetic(
+    config: SyntheticConfig, *, corpus: Path, benchmarks: Path, seed: int, out: Path, progress: Progress = SILENT
+) -> Summary:
+    """Write documents, conversations and problems; the summary gives yields and what was dropped and why."""
+    bank, sieve = Bank(seed), Sieve(benchmark_texts(benchmarks))
+    with progress.task("synthetic", 3, "files") as task:
+        documents = list(sieve.passed(_documents(config, bank, corpus), lambda one: one.text, "documents"))
+        task.advance(note=f"{len(documents)} documents")
+        chats = list(sieve.passed(conversations(bank, config.conversations, config.german), _said, "conversations"))
+        task.advance(note=f"{len(chats)} conversations")
+        prompts = list(sieve.passed(_problems(config, bank), lambda one: one.prompt, "problems"))
+        task.advance(note=f"{len(prompts)} problems")
+    write_records(out / "documents.jsonl.zst", documents)
+    write_records(out / "conversations.jsonl.zst", chats)
+    write_records(out / "problems.jsonl", prompts)
+    return _summary(documents, chats, prompts, sieve.dropped)
+
+
+def _documents(config: SyntheticConfig, bank: Bank, corpus: Path) -> Iterator[Document]:
+    sources = read_records(corpus / "documents.jsonl.zst", Document)
+    return chain(
+        exercises(bank, config.exercises, config.german),
+        drills(bank, config.drills, config.german),
+        lessons(bank, config.lessons, config.german),
+        readings(bank, config.readings),
+        functions(bank, config.functions),
+        almanac(bank, config.editions),
+        question_sets(bank, config.question_sets),
+        chapters(bank, config.long_documents // 2, config.german),
+        recall_lists(bank, config.long_documents - config.long_documents // 2),
+        rewrites(bank, sources, config.rewrites),
+    )
+
+
+PROBLEM_SHARES: dict[str, float] = {
+    "choice_sum": 0.06,
+    "passage": 0.1,
+    "function": 0.05,
+    "fact": 0.06,
+    "unknown": 0.05,
+}
+"""Shares of the prompts for preference pairs; the rest are word problems."""
+
+
+def _problems(config: SyntheticConfig, bank: Bank) -> Iterator[Problem]:
+    """Training problems that no document and no chat was given, in mixed order."""
+    plan = [name for name, share in PROBLEM_SHARES.items() for _ in range(round(share * config.problems))]
+    rng = random.Random(f"{bank.seed}/problems")
+    plan += [word_family(rng, config.german) for _ in range(config.problems - len(plan))]
+    rng.shuffle(plan)
+    return (problem(bank.take(name)) for name in plan)
+
+
+def _said(chat: Conversation) -> str:
+    return "\n".join(message.content for message in chat.messages)
+
+
+def _summary(
+    documents: list[Document], chats: list[Conversation], prompts: list[Problem], dropped: Counter[str]
+) -> Summary:
+    by_pipeline = Counter(one.meta["pipeline"] for one in documents)
+    characters: Counter[str] = Counter()
+    for one in documents:
+        characters[one.meta["group"]] += len(one.text)
+    openings = Counter(" ".join(one.text.split()[:5]) for one in documents)
+    lexicon = {
+        word
+        for one in documents
+        if one.meta["pipeline"] == "exercises"
+        for word in re.findall(r"[^\W\d]+", one.text.lower())
+    }
+    return {
+        "documents": len(documents),
+        "conversations": len(chats),
+        "problems": len(prompts),
+        "distinct_openings": len(openings),
+        "commonest_opening_share": round(max(openings.values(), default=0) / max(1, len(documents)), 4),
+        "exercise_lexicon": len(lexicon),
+        **{f"documents/{name}": n for name, n in sorted(by_pipeline.items())},
+        **{f"characters/{name}": n for name, n in sorted(characters.items())},
+        **{f"dropped/{reason}": n for reason, n in sorted(dropped.items())},
+    }
