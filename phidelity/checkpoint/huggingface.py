@@ -114,8 +114,7 @@ def read_config(folder: Path) -> ModelConfig:
         raise UserError(f"{path}: model_type is {data.get('model_type')!r}; expected 'phi3', phi-4's architecture.")
     try:
         values = {ours: data[theirs] for ours, theirs in _FIELDS.items()}
-        floats = ("rope_theta", "norm_eps", "init_std")
-        return ModelConfig(**{key: float(value) if key in floats else value for key, value in values.items()})
+        return ModelConfig.model_validate(values)
     except KeyError as error:
         raise UserError(f"{path} lacks {error}. Expected the configuration of a Phi3ForCausalLM.") from None
     except ValidationError as error:

@@ -31,7 +31,7 @@ class Loss(NamedTuple):
     """Sum of losses (a scalar with a gradient), and of how many tokens or pairs."""
 
     total: Tensor
-    count: Tensor
+    n: Tensor
 
 
 Objective = Callable[[Transformer, Any], Loss]
@@ -98,10 +98,12 @@ def _step(
     for batch in micro_batches:
         loss = objective(model, batch)
         loss.total.backward()
-        total, count = total + loss.total.detach(), count + loss.count
+        total, count = total + loss.total.detach(), count + loss.n
     gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
-    norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients))) / count
-    torch._foreach_mul_(gradients, (clip / norm).clamp(max=1.0) / count)
+    norm = torch.nn.utils.get_total_norm(gradients) / count
+    scale = (clip / norm).clamp(max=1.0) / count
+    for gradient in gradients:
+        gradient.mul_(scale)
     for group in optimizer.param_groups:
         group["lr"] = lr
     optimizer.step()
