@@ -2,7 +2,7 @@
 
 `number` and `letter` read the answer line, `text` reads it or, without one, the whole response, and `code` runs the
 program in the sandbox against HumanEval-like tests: `meta["test"]` defines `check(candidate)`,
-`meta["entry_point"]` names the function, `meta["prompt"]` is the code that the prompt showed (imports, helpers, the
+`meta["entry_point"]` names the function, `meta["code"]` is the code that the prompt showed (imports, helpers, the
 head of the function).
 """
 
@@ -46,7 +46,7 @@ def check_text(problem: Problem, response: str) -> Score:
 
 def check_code(problem: Problem, response: str, allow_code: bool) -> Score:
     """Whether the program in the response passes the problem's tests in the sandbox."""
-    shown, entry_point = problem.meta["prompt"], problem.meta["entry_point"]
+    shown, entry_point = problem.meta["code"], problem.meta["entry_point"]
     source = code.program(shown, response, entry_point)
     if not allow_code:
         return Score(value=None, extracted=source, explanation="undetermined: running code was not allowed")

@@ -131,7 +131,7 @@ def _reply(prompt: Prompt, allow_code: bool) -> str:
 
 
 def _judge(case: Case, response: str, allow_code: bool) -> Verdict | None:
-    meta = {"prompt": case.question, "test": case.reference, "entry_point": _last_function(case.question)}
+    meta = {"code": case.question, "test": case.reference, "entry_point": _last_function(case.question)}
     problem = Problem(id="", prompt=case.question, reference=case.reference, checker=case.checker, meta=meta)
     right = check(problem, response, allow_code=allow_code).value
     if right is None:

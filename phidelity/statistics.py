@@ -1,0 +1,119 @@
+"""Errors, intervals, paired tests and pass@k for scores between 0 and 1.
+
+Evaluation items are a sample from all that might have been asked (Miller, arXiv 2411.00640): every score gets a
+standard error, clustered where items share a passage, a question or repeats. Two models on the same items are
+compared item by item. Only the standard library is used; each formula stands in its docstring.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Hashable, Sequence
+from typing import Literal, NamedTuple
+
+Z95 = 1.959963984540054
+"""Normal quantile of a two-sided 95 % interval."""
+Z95_ONE_SIDED = 1.6448536269514722
+
+Alternative = Literal["two-sided", "less"]
+
+
+class Estimate(NamedTuple):
+    """A mean with its standard error and 95 % interval."""
+
+    mean: float
+    stderr: float
+    n: int
+    low: float
+    high: float
+
+
+def estimate(values: Sequence[float], clusters: Sequence[Hashable] | None = None) -> Estimate:
+    """Mean, standard error and 95 % interval of scores in [0, 1].
+
+    The interval is Wilson's for shares (0s and 1s) without clusters; else mean +- 1.96 stderr, cut to [0, 1].
+    """
+    mean = _mean(values)
+    stderr = standard_error(values, clusters)
+    if clusters is None and all(value in (0, 1) for value in values):
+        return Estimate(mean, stderr, len(values), *wilson(round(sum(values)), len(values)))
+    return Estimate(mean, stderr, len(values), max(0.0, mean - Z95 * stderr), min(1.0, mean + Z95 * stderr))
+
+
+def standard_error(values: Sequence[float], clusters: Sequence[Hashable] | None = None) -> float:
+    """Standard error of the mean; 0 for fewer than two values or clusters.
+
+    Plain: sqrt(sum (x - m)^2 / (n (n - 1))). Clustered, with G clusters c and their sums of deviations
+    d_c = sum over i in c of (x_i - m): sqrt(G / (G - 1) * sum d_c^2) / n; equal to the plain one if each cluster
+    is a single item.
+    """
+    sums: dict[Hashable, float] = defaultdict(float)
+    mean = _mean(values)
+    for cluster, value in zip(range(len(values)) if clusters is None else clusters, values, strict=True):
+        sums[cluster] += value - mean
+    if len(sums) < 2:
+        return 0.0
+    return math.sqrt(len(sums) / (len(sums) - 1) * sum(total**2 for total in sums.values())) / len(values)
+
+
+def wilson(successes: int, n: int, z: float = Z95) -> tuple[float, float]:
+    """Wilson's interval of a share p = successes / n.
+
+    (p + z^2/2n +- z sqrt(p (1 - p)/n + z^2/4n^2)) / (1 + z^2/n); (0, 1) for n = 0.
+    """
+    if n == 0:
+        return 0.0, 1.0
+    share = successes / n
+    centre = share + z**2 / (2 * n)
+    spread = z * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    scale = 1 + z**2 / n
+    low, high = (centre - spread) / scale, (centre + spread) / scale
+    return (0.0 if successes == 0 else low), (1.0 if successes == n else high)
+
+
+def paired_difference(
+    before: Sequence[float], after: Sequence[float], clusters: Sequence[Hashable] | None = None
+) -> Estimate:
+    """Mean of after - before over the same items, with the standard error of the differences.
+
+    stderr is `standard_error` of d_i = after_i - before_i; interval mean +- 1.96 stderr, cut to [-1, 1].
+    """
+    differences = [new - old for old, new in zip(before, after, strict=True)]
+    mean, stderr = _mean(differences), standard_error(differences, clusters)
+    return Estimate(mean, stderr, len(differences), max(-1.0, mean - Z95 * stderr), min(1.0, mean + Z95 * stderr))
+
+
+def mcnemar(gained: int, lost: int, alternative: Alternative = "two-sided") -> float:
+    """McNemar's exact p for paired yes-or-no outcomes, from the items that changed.
+
+    Under no change `gained` is Binomial(n = gained + lost, 1/2). `less`: P(X <= gained), small when more was lost
+    than gained. `two-sided`: min(1, 2 P(X <= min(gained, lost))).
+    """
+    n = gained + lost
+    tail = gained if alternative == "less" else min(gained, lost)
+    p = sum(math.comb(n, k) for k in range(tail + 1)) / 2**n
+    return p if alternative == "less" else min(1.0, 2 * p)
+
+
+def paired_upper_bound(gained: int, lost: int, n: int, z: float = Z95_ONE_SIDED) -> float:
+    """One-sided upper 95 % bound on the change (gained - lost) / n of a share, over n paired items.
+
+    Agresti and Min's adjusted Wald bound, which stays honest when few or no items changed: with half an item
+    added to each cell of the 2x2 table, g = gained + 1/2, l = lost + 1/2, N = n + 2:
+    (g - l)/N + z sqrt(g + l - (g - l)^2/N) / N, at most 1. Without items it is 1.
+    """
+    if n == 0:
+        return 1.0
+    up, down, total = gained + 0.5, lost + 0.5, n + 2
+    return min(1.0, (up - down) / total + z * math.sqrt(up + down - (up - down) ** 2 / total) / total)
+
+
+def pass_at_k(n: int, correct: int, k: int) -> float:
+    """Chance that at least one of k samples passes, from n samples of which `correct` did.
+
+    Unbiased: 1 - C(n - correct, k) / C(n, k) (Chen et al., 2021).
+    """
+    return 1.0 - math.comb(n - correct, k) / math.comb(n, k)
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else 0.0
