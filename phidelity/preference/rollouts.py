@@ -10,7 +10,7 @@ it was in, and a search with another threshold pays only for prefixes it has not
 import hashlib
 import json
 import logging
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -76,27 +76,29 @@ class Rollouts:
         self.questions, self.completer, self.params = questions, completer, params
         self.oracle, self.tokenizer, self.progress = oracle, tokenizer, progress
         self.folder = folder
-        self._drawn: dict[tuple[Prefix, str, int], tuple[Rollout, ...]] = {}
+        self._stored: dict[tuple[Prefix, str, int], tuple[Rollout, ...]] = {}
+        self._drawn: defaultdict[Prefix, dict[tuple[str, int], tuple[Rollout, ...]]] = defaultdict(dict)
         self._check_origin()
         self._units = 0
         for drawn in self._read():
-            self._drawn[Prefix(drawn.question, drawn.prefix), drawn.purpose, drawn.start] = drawn.rollouts
+            self._stored[Prefix(drawn.question, drawn.prefix), drawn.purpose, drawn.start] = drawn.rollouts
 
     def draw(self, prefixes: Sequence[Prefix], purpose: str, start: int, n: int) -> list[tuple[Rollout, ...]]:
         """`n` continuations of each prefix, the draws from `start` of this purpose; what is missing in one batch."""
-        missing = [p for p in dict.fromkeys(prefixes) if len(self._drawn.get((p, purpose, start), ())) < n]
+        missing = [p for p in dict.fromkeys(prefixes) if len(self._stored.get((p, purpose, start), ())) < n]
         if missing:
             per_unit = max(1, UNIT // n)
             with self.progress.task(f"Sampling answers ({purpose})", len(missing) * n, "answers") as task:
                 for first in range(0, len(missing), per_unit):
                     unit = missing[first : first + per_unit]
                     self._add(self._sample(unit, purpose, start, n, lambda *_: task.advance(1)))
-        return [self._drawn[p, purpose, start][:n] for p in prefixes]
+        for prefix in prefixes:
+            self._drawn[prefix][purpose, start] = self._stored[prefix, purpose, start][:n]
+        return [self._drawn[prefix][purpose, start] for prefix in prefixes]
 
     def at(self, prefix: Prefix) -> list[Rollout]:
-        """Every continuation drawn at `prefix`, of any purpose, in the order of purposes and draws."""
-        keys = sorted(key[1:] for key in self._drawn if key[0] == prefix)
-        return [rollout for purpose, start in keys for rollout in self._drawn[prefix, purpose, start]]
+        """Every continuation drawn at `prefix` so far; what a killed run stored beyond that does not count."""
+        return [rollout for _, drawn in sorted(self._drawn[prefix].items()) for rollout in drawn]
 
     def text(self, tokens: Sequence[int]) -> str:
         """An answer's text, without the token that ends it."""
@@ -106,12 +108,11 @@ class Rollouts:
     def census(self) -> dict[str, int]:
         """How many continuations and tokens were drawn, and how many by reason ended otherwise than by themselves."""
         counts: Counter[str] = Counter()
-        for rollouts in self._drawn.values():
-            for rollout in rollouts:
-                counts["rollouts"] += 1
-                counts["tokens"] += len(rollout.tokens)
-                counts[f"ended_by_{rollout.finish_reason}"] += 1
-                counts["undetermined"] += rollout.success is None
+        for rollout in (rollout for prefix in list(self._drawn) for rollout in self.at(prefix)):
+            counts["rollouts"] += 1
+            counts["tokens"] += len(rollout.tokens)
+            counts[f"ended_by_{rollout.finish_reason}"] += 1
+            counts["undetermined"] += rollout.success is None
         return dict(sorted(counts.items()))
 
     def _sample(
@@ -160,7 +161,7 @@ class Rollouts:
         write_records(self.folder / f"{self._units:05d}.jsonl.zst", unit)
         self._units += 1
         for drawn in unit:
-            self._drawn[Prefix(drawn.question, drawn.prefix), drawn.purpose, drawn.start] = drawn.rollouts
+            self._stored[Prefix(drawn.question, drawn.prefix), drawn.purpose, drawn.start] = drawn.rollouts
 
     def _read(self) -> Iterator[Drawn]:
         while (path := self.folder / f"{self._units:05d}.jsonl.zst").exists():
