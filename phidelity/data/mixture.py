@@ -63,6 +63,11 @@ def shortfall(portion: Portion, max_epochs: float) -> int:
     return max(0, -int(-portion.tokens // max_epochs) - portion.unique)
 
 
+def largest_budget(shares: Mapping[str, float], unique: Mapping[str, int], max_epochs: float) -> int:
+    """Training tokens until some group is repeated `max_epochs` times."""
+    return int(min(unique.get(group, 0) * max_epochs / share for group, share in shares.items() if share))
+
+
 def check_shares(shares: Mapping[str, float]) -> None:
     """Shares are not negative and sum to 1."""
     total = sum(shares.values())

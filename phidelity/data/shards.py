@@ -8,7 +8,7 @@ does not belong to its index is a `UserError` before training begins.
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -43,7 +43,7 @@ class Shard(NamedTuple):
 
 
 def write_shard(
-    folder: Path, group: str, documents: Iterable[tuple[str, list[int]]], *, tokenizer: str
+    folder: Path, group: str, documents: Iterable[tuple[str, Sequence[int] | np.ndarray]], *, tokenizer: str
 ) -> dict[str, int]:
     """Write (document id, token ids) pairs as one shard; gives how many documents and tokens it holds."""
     ends, ids, n_tokens, sha = [], [], 0, hashlib.sha256()

@@ -1,0 +1,83 @@
+"""Looking at data: what records a file or a folder holds, in which groups, and a few of them as they are."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+import zstandard
+
+from phidelity.config import UserError
+from phidelity.records import Conversation, Document, PreferencePair, Problem, Record, read_records
+
+_KINDS: dict[str, type[Record]] = {
+    "text": Document,
+    "messages": Conversation,
+    "chosen": PreferencePair,
+    "checker": Problem,
+}
+_LONGEST = 1200
+"""Characters shown of a record (*ours*)."""
+
+
+def look(path: Path, n: int = 3) -> Iterator[str]:
+    """A paragraph of counts for each file of records under `path`, followed by its first `n` records."""
+    if not path.exists():
+        raise UserError(f"{path} does not exist; expected a file of records or a folder with some. Check the path.")
+    files = [path] if path.is_file() else sorted([*path.rglob("*.jsonl"), *path.rglob("*.jsonl.zst")])
+    kinds = {file: kind for file in files if (kind := kind_of(file))}
+    if not kinds:
+        raise UserError(
+            f"{path} holds no records; expected *.jsonl or *.jsonl.zst of documents, chats, pairs or problems."
+        )
+    for file, kind in kinds.items():
+        yield _count(file, kind)
+        yield from (show(record) for record in islice(read_records(file, kind), n))
+
+
+def kind_of(path: Path) -> type[Record] | None:
+    """Which records a file holds, told by the keys of its first line; None for other files."""
+    try:
+        with open(path, "rb") as raw:
+            head = zstandard.ZstdDecompressor().stream_reader(raw) if path.suffix == ".zst" else raw
+            first = json.loads(_first_line(head))
+    except (ValueError, zstandard.ZstdError):
+        return None
+    return next((kind for key, kind in _KINDS.items() if isinstance(first, dict) and key in first), None)
+
+
+def show(record: Record) -> str:
+    """One record for a reader: where it is from, then its text."""
+    match record:
+        case Document():
+            head, body = f"{record.id} ({record.source})", record.text
+        case Conversation():
+            head, body = f"{record.id} ({record.source})", "\n".join(f"{m.role}: {m.content}" for m in record.messages)
+        case PreferencePair():
+            lengths = (
+                f"prefix {len(record.prefix)}, chosen {len(record.chosen)}, rejected {len(record.rejected)} tokens"
+            )
+            head, body = f"{record.id} ({record.kind}; {lengths})", "\n".join(m.content for m in record.prompt)
+        case Problem():
+            head, body = f"{record.id} ({record.checker})", f"{record.prompt}\n-> {record.reference}"
+        case _:
+            head, body = "record", record.model_dump_json()
+    more = f" ... ({len(body):,} characters)" if len(body) > _LONGEST else ""
+    return f"--- {head}\n{body[:_LONGEST]}{more}"
+
+
+def _count(path: Path, kind: type[Record]) -> str:
+    groups: Counter[str] = Counter()
+    for record in read_records(path, kind):
+        meta = getattr(record, "meta", {})
+        groups[str(meta.get("group") or getattr(record, "source", "") or getattr(record, "checker", ""))] += 1
+    lines = [f"{path}: {groups.total():,} x {kind.__name__}, {path.stat().st_size:,} bytes"]
+    return "\n".join(lines + [f"  {count:>8,}  {group or '-'}" for group, count in groups.most_common(20)])
+
+
+def _first_line(stream) -> bytes:
+    line = b""
+    while b"\n" not in line and (piece := stream.read(1 << 16)):
+        line += piece
+    return line.partition(b"\n")[0]

@@ -1,0 +1,121 @@
+import json
+
+import pytest
+
+from phidelity.config import UserError, parse
+from phidelity.pipeline.corpus import CorpusConfig, corpus, corpus_sources
+from phidelity.records import Document, read_records
+
+PROSE = (
+    "The history of the market town begins with a bridge that the miller built over the river {0}. "
+    "In the first years the traders came on market days, and they brought {0} and iron tools with them. "
+    "A wooden hall was put up to store the {0}; it burned twice and was built again in stone by the guild. "
+    "Later the road was moved to the north, and with it went most of the {0} that had made the town rich.\n"
+)
+PROBLEM = "The baker of Oldtown packs seven boxes with six cakes each and then eats two of these cakes on his way."
+
+
+@pytest.fixture
+def benchmarks(tmp_path):
+    folder = tmp_path / "benchmarks"
+    folder.mkdir()
+    (folder / "math_test.csv").write_text(f'Question,Answer\n"{PROBLEM}",40\n')
+    return folder
+
+
+@pytest.fixture
+def source(tmp_path):
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    for name, word in (("a", "wool"), ("b", "salt"), ("c", "honey")):
+        (folder / f"{name}.txt").write_text(PROSE.format(word))
+    (folder / "copy.txt").write_text((folder / "a.txt").read_text().upper())
+    (folder / "leak.txt").write_text(PROSE.format("cakes") + PROBLEM)
+    (folder / "short.txt").write_text("Too short.")
+    (folder / "x.txt").write_bytes(b"\x00\x01" * 50)
+    (folder / "good.py").write_text('"""Says what it does."""\n\nnumber = 1\n')
+    return folder
+
+
+def run(config, benchmarks, out):
+    out.mkdir(exist_ok=True)
+    summary = corpus(config, benchmarks=benchmarks, seed=0, out=out)
+    return summary, list(read_records(out / "documents.jsonl.zst", Document))
+
+
+def test_every_document_is_kept_or_dropped_for_a_counted_reason(source, benchmarks, tmp_path):
+    config = CorpusConfig(sources=(str(source),))
+    summary, documents = run(config, benchmarks, tmp_path / "out")
+    kept = {document.id for document in documents}
+    assert kept & {"texts/a.txt", "texts/copy.txt"} != {"texts/a.txt", "texts/copy.txt"}
+    assert {"texts/b.txt", "texts/c.txt", "texts/good.py"} <= kept
+    assert summary["dropped_by_reason"] == {
+        "contaminated": 1,
+        "exact_duplicate": 1,
+        "gopher_words_min": 1,
+        "not_text": 1,
+    }
+    assert summary["read"]["documents"] == summary["kept"]["documents"] + summary["dropped"]["documents"] == 8
+    assert summary["read"]["bytes"] == summary["kept"]["bytes"] + summary["dropped"]["bytes"]
+    assert summary["groups"]["code"]["documents"] == 1
+    dropped = json.loads((tmp_path / "out" / "dropped.json").read_text())
+    leak = dropped["samples"]["contaminated"][0]
+    assert (leak["threshold"], leak["against"]) == ("13-gram", PROBLEM)
+    assert dropped["samples"]["gopher_words_min"][0]["value"] == 2
+
+
+def test_the_same_sources_give_the_same_bytes(source, benchmarks, tmp_path):
+    config = CorpusConfig(sources=(str(source),))
+    for name in ("one", "two"):
+        run(config, benchmarks, tmp_path / name)
+    for name in ("documents.jsonl.zst", "dropped.json"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+def test_a_budget_takes_no_more_than_one_document_beyond_it(source, benchmarks, tmp_path):
+    config = CorpusConfig(sources=(str(source),), web_bytes=1)
+    summary, documents = run(config, benchmarks, tmp_path / "out")
+    assert summary["groups"]["web"]["documents"] == 1
+    assert summary["dropped_by_reason"]["over_budget"] >= 1
+    assert any(document.meta["group"] == "code" for document in documents)
+
+
+def test_thresholds_and_rules_are_the_configurations(source, benchmarks, tmp_path):
+    config = parse(
+        CorpusConfig,
+        {
+            "sources": [str(source)],
+            "thresholds": {"gopher_words_min": 2},
+            "without": ["c4_sentences", "gopher_stop_words", "fineweb_short_lines"],
+        },
+        "recipe",
+    )
+    _, documents = run(config, benchmarks, tmp_path / "out")
+    assert "texts/short.txt" in {document.id for document in documents}
+    with pytest.raises(UserError, match="No rule named gopher"):
+        run(config.model_copy(update={"without": ("gopher",)}), benchmarks, tmp_path / "out")
+
+
+def test_an_allow_list_lets_common_phrases_through(source, benchmarks, tmp_path):
+    (tmp_path / "common.txt").write_text(PROBLEM)
+    config = CorpusConfig(sources=(str(source),), allow_list=str(tmp_path / "common.txt"), hard_overlap=1.0)
+    summary, _ = run(config.model_copy(update={"info_overlap": 1.0}), benchmarks, tmp_path / "out")
+    assert summary["dropped_by_reason"]["contaminated"] == 1  # by 7-grams: the whole problem is there
+    assert set(corpus_sources(config)) == {str(source), str(tmp_path / "common.txt")}
+    with pytest.raises(UserError, match=r"Cannot read corpus\.allow_list"):
+        run(config.model_copy(update={"allow_list": "nowhere.txt"}), benchmarks, tmp_path / "out")
+
+
+def test_a_source_of_which_nothing_is_left_is_refused(benchmarks, tmp_path):
+    (tmp_path / "t").mkdir()
+    (tmp_path / "t" / "short.txt").write_text("Too short.")
+    with pytest.raises(UserError, match=r"No document of .* is left: .*gopher_words_min"):
+        run(CorpusConfig(sources=(str(tmp_path / "t"),)), benchmarks, tmp_path / "out")
+
+
+def test_the_machines_own_python_gives_code_and_documentation(benchmarks, tmp_path):
+    config = CorpusConfig(code_bytes=100_000, web_bytes=100_000)
+    summary, documents = run(config, benchmarks, tmp_path / "out")
+    for group in ("code", "web"):
+        assert 80_000 < summary["groups"][group]["bytes"] < 220_000
+    assert {document.meta["license"] for document in documents} == {"PSF-2.0"}
