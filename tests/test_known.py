@@ -16,13 +16,15 @@ MODEL = speaker(
     torn=(("Rosa", 0.5), ("Otto Wolf", 0.5)),
     lost=(("Otto Wolf", 1.0),),
     modest=((UNKNOWN, 1.0),),
+    alike=(("The flag is red", 0.5), ("The flag is Rosa", 0.5)),
+    silent=(("", 1.0),),
 )
 
 
-def made(tmp_path, reference="Rosa", config=KnownConfig()):
+def made(tmp_path, reference="Rosa", config=KnownConfig(), kinds=("sure", "torn", "lost", "modest")):
     problems = [
         Problem(id=kind, prompt=f"{kind} question", reference=reference, checker="text", meta={"benchmark": "simpleqa"})
-        for kind in ("sure", "torn", "lost", "modest")
+        for kind in kinds
     ]
     asked = ask(problems, TOKENIZER, n_reasoning=9, n_facts=9, allow_code=False, rng=random.Random(0))
     assert asked.reasoning == []
@@ -57,7 +59,7 @@ def test_what_is_sometimes_right_beats_a_refusal_and_a_refusal_what_is_sometimes
 
 
 def test_pairs_hold_the_first_tokens_and_no_end_token(tmp_path):
-    for first_tokens in (1, 5, 100):
+    for first_tokens in (2, 5, 100):
         pairs, _ = made(tmp_path / str(first_tokens), config=KnownConfig(first_tokens=first_tokens))
         for pair in pairs:
             assert pair.kind == "prefix"
@@ -79,3 +81,16 @@ def test_own_accuracy_is_kept_with_the_pair(tmp_path):
     assert accuracy["sure"] == 1
     assert accuracy["lost"] == 0
     assert accuracy["torn"] == pytest.approx(0.5, abs=0.4)
+
+
+def test_a_right_and_a_wrong_answer_that_begin_alike_make_no_pair(tmp_path):
+    pairs, counts = made(tmp_path, kinds=("alike",))
+    assert pairs == []
+    assert counts["begin alike"] == 1
+
+
+def test_silence_is_no_answer(tmp_path):
+    for reference in ("Rosa", UNKNOWN):
+        pairs, counts = made(tmp_path / reference, kinds=("silent",), reference=reference)
+        assert pairs == []
+        assert counts["refused"] == 8

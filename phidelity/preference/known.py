@@ -20,6 +20,9 @@ from phidelity.problems.prompts import UNKNOWN
 from phidelity.records import PreferencePair
 from phidelity.tokenizer.chat import stop_ids
 
+RULES = {"correct": "correct over refusal", "wrong": "refusal over wrong"}
+"""What a question of which some answers are so gives rise to."""
+
 
 class KnownConfig(Config):
     """Pairs on fact questions. phi-4 put 1 to 5 % of such and safety pairs into each round (report, tables 7 and 8)."""
@@ -40,43 +43,40 @@ class Known(NamedTuple):
 
 
 def known_pairs(questions: Sequence[str], rollouts: Rollouts, config: KnownConfig) -> Known:
-    """Ask each fact question `samples` times and apply the two rules."""
+    """Ask each fact question `samples` times and apply the two rules.
+
+    Sides that begin alike hold nothing to prefer, and a right and a wrong answer that begin alike would ask for
+    opposite things; both are left out and counted.
+    """
     pairs, counts = [], Counter(correct=0, refused=0, wrong=0)
+    refusal = tuple(rollouts.tokenizer.encode(UNKNOWN)[: config.first_tokens])
     drawn = rollouts.draw([Prefix(question) for question in questions], "known", 0, config.samples)
     for question, answers in zip(questions, drawn, strict=True):
         kinds = [_kind(answer, rollouts) for answer in answers]
         counts.update(kinds)
-        accuracy = kinds.count("correct") / len(kinds)
-        for rule in ("correct over refusal", "refusal over wrong"):
-            wanted = "correct" if rule == "correct over refusal" else "wrong"
-            if wanted not in kinds:
-                continue
-            pair = _pair(question, answers[kinds.index(wanted)], rule, accuracy, rollouts, config)
-            counts[rule if pair else "same first tokens"] += 1
-            pairs += [pair] if pair else []
+        openings = {kind: _opening(answers[kinds.index(kind)], rollouts, config) for kind in RULES if kind in kinds}
+        if len({refusal, *openings.values()}) <= len(openings):
+            counts["begin alike"] += 1
+            continue
+        for kind, opening in openings.items():
+            chosen, rejected = (opening, refusal) if kind == "correct" else (refusal, opening)
+            meta = {"rule": RULES[kind], "accuracy": kinds.count("correct") / len(kinds)}
+            problem, tokenizer = rollouts.questions[question].problem, rollouts.tokenizer.digest
+            pairs.append(make_pair("prefix", problem, chosen, rejected, tokenizer=tokenizer, source="known", meta=meta))
+            counts[RULES[kind]] += 1
     return Known(pairs, counts)
 
 
 def _kind(answer: Rollout, rollouts: Rollouts) -> str:
-    """correct, refused, wrong or undetermined; declining a question without an answer is `refused` too."""
+    """correct, refused, wrong or undetermined; an empty answer declines, and declining is never `correct` here."""
     if answer.success is None:
         return "undetermined"
-    if is_refusal(rollouts.text(answer.tokens)):
+    text = rollouts.text(answer.tokens).strip()
+    if not text or is_refusal(text):
         return "refused"
     return "correct" if answer.success else "wrong"
 
 
-def _pair(
-    question: str, answer: Rollout, rule: str, accuracy: float, rollouts: Rollouts, config: KnownConfig
-) -> PreferencePair | None:
-    tokenizer = rollouts.tokenizer
-    stop = stop_ids(tokenizer)
-    answered = [token for token in answer.tokens if token not in stop][: config.first_tokens]
-    refusal = tokenizer.encode(UNKNOWN)[: config.first_tokens]
-    if not answered or answered == refusal:
-        return None
-    chosen, rejected = (answered, refusal) if rule == "correct over refusal" else (refusal, answered)
-    return make_pair(
-        "prefix", rollouts.questions[question].problem, chosen, rejected,
-        tokenizer=tokenizer.digest, source="known", meta={"rule": rule, "accuracy": accuracy},
-    )  # fmt: skip
+def _opening(answer: Rollout, rollouts: Rollouts, config: KnownConfig) -> tuple[int, ...]:
+    stop = stop_ids(rollouts.tokenizer)
+    return tuple(token for token in answer.tokens if token not in stop)[: config.first_tokens]
