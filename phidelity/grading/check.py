@@ -12,6 +12,9 @@ from phidelity.grading import code, math, simpleqa
 from phidelity.grading.answers import answer_line, letter
 from phidelity.records import Problem, Score
 
+DECIMAL_COMMA = ("de", "es", "fr", "ru")
+"""Languages that write 1.000 for a thousand and 1,5 for three halves."""
+
 
 def check(problem: Problem, response: str, allow_code: bool = False) -> Score:
     """Score a response by the problem's checker: 1, 0, or None where it cannot be decided (code not allowed)."""
@@ -25,7 +28,7 @@ def check_number(problem: Problem, response: str) -> Score:
     line = answer_line(response)
     if line is None:
         return Score(value=0.0, explanation="no answer line")
-    right = math.equal(problem.reference, line, decimal_comma=problem.meta.get("language") == "de")
+    right = math.equal(problem.reference, line, decimal_comma=problem.meta.get("language") in DECIMAL_COMMA)
     return _score(right, line, problem.reference)
 
 

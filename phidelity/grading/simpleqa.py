@@ -28,10 +28,12 @@ _ALTERNATIVE = re.compile(r"\b(?:or|oder|either|entweder)\b")
 def grade(response: str, target: str) -> Grade:
     """Grade a response against the target; a refusal as target ("I do not know.") wants a refusal."""
     said, wanted = normalise(response), normalise(target)
+    if not said:
+        return "not attempted"
     if _refuses(wanted):
-        return "correct" if not said or _refuses(said) else "incorrect"
+        return "correct" if _refuses(said) else "incorrect"
     if not _names(said, wanted):
-        return "not attempted" if not said or _refuses(said) else "incorrect"
+        return "not attempted" if _refuses(said) else "incorrect"
     rest = _without(said, wanted)
     return "incorrect" if _ALTERNATIVE.search(rest) or (_DENIAL.search(rest) and not _refuses(rest)) else "correct"
 

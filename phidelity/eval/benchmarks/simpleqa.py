@@ -1,0 +1,49 @@
+"""SimpleQA: short factual questions; correct, not attempted or incorrect, `simple_qa_test_set.csv`."""
+
+import ast
+from pathlib import Path
+
+from phidelity.eval.benchmark import Benchmark
+from phidelity.eval.files import read_csv
+from phidelity.grading import simpleqa
+from phidelity.problems import prompts
+from phidelity.records import Problem, Score
+
+
+def load(folder: Path) -> list[Problem]:
+    """The rows of simple_qa_test_set.csv; ids are row numbers."""
+    rows = read_csv(folder / "simple_qa_test_set.csv", ("metadata", "problem", "answer"))
+    return [
+        Problem(
+            id=str(number),
+            prompt=prompts.simpleqa(row["problem"]),
+            reference=row["answer"],
+            checker="text",
+            meta={"topic": _topic(row["metadata"])},
+        )
+        for number, row in enumerate(rows)
+    ]
+
+
+def grade(problem: Problem, response: str, allow_code: bool) -> Score:
+    """1 if correct; the explanation is the grade, so that what was not attempted can be counted apart."""
+    said = response.strip()
+    given = simpleqa.grade(said, problem.reference)
+    return Score(value=float(given == "correct"), extracted=said, explanation=given)
+
+
+def _topic(metadata: str) -> str:
+    try:
+        return str(ast.literal_eval(metadata)["topic"])
+    except (ValueError, SyntaxError, LookupError, TypeError):
+        return ""
+
+
+SIMPLEQA = Benchmark(
+    name="simpleqa",
+    title="SimpleQA",
+    load=load,
+    grade=grade,
+    source="Wei et al. 2024, MIT; simple_qa_test_set.csv of openai/simple-evals, 4,326 rows",
+    deviations="graded by rules (the target named, not denied; or a refusal) instead of a judge",
+)

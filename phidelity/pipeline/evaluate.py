@@ -1,0 +1,201 @@
+"""Stage `evaluate`: every model of the run on the seven miniature benchmarks, in one table with errors.
+
+Base models are asked by few-shot plain text in the better of two formats (chosen on development problems), the
+others by chat. Two rows are no models: `random`, what chance gives, and `commonest answer`, the training split's
+most frequent answer given to every question. Writes `<model>/<benchmark>/responses.jsonl` chunk by chunk and
+`scores.json` as {model: {benchmark: {"corrected": {...}}}}, scores in per cent.
+"""
+
+import json
+import shutil
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pydantic import Field, field_validator
+
+from phidelity.completion import Completer, SamplingParams, Usage
+from phidelity.config import Config, UserError
+from phidelity.eval import few_shot
+from phidelity.eval.benchmark import Benchmark
+from phidelity.eval.evaluate import Ask, Setting, ask_chat, ask_text, expected, respond, summarise, try_formats
+from phidelity.eval.store import Response
+from phidelity.eval.suite import BENCHMARKS, benchmark
+from phidelity.grading.code import isolation
+from phidelity.problems.families import BENCHMARK, training_problem
+from phidelity.progress import SILENT, Progress
+from phidelity.records import Problem, read_records, write_json
+
+Summary = dict[str, Any]
+
+N_COMMONEST = 300
+"""Training problems of each family that are counted for the commonest answer (*ours*)."""
+
+
+class EvaluateConfig(Config):
+    """Which models are asked what, and how."""
+
+    benchmarks: tuple[str, ...] = tuple(one.name for one in BENCHMARKS)
+    """Names of the benchmarks."""
+    models: tuple[str, ...] = ()
+    """Stages whose models are evaluated; none named means all."""
+    base: tuple[str, ...] = ("base", "pretrain", "midtrain")
+    """Models that know no chat and are asked by examples in plain text."""
+    allow_code: bool = False
+    """Whether programs in answers may run, in the sandbox; without it HumanEval is undetermined."""
+    max_tokens: int = Field(default=192, ge=1)
+    """Most tokens of an answer."""
+    temperature: float = Field(default=0.0, ge=0.0)
+    """0 is greedy; the phi-4 report used 0.5 (§5)."""
+    chunk: int = Field(default=64, ge=1)
+    """Answers that are stored at a time; a killed run repeats at most one chunk."""
+    few_shot: int = Field(default=2, ge=0)
+    """Solved examples that a base model sees."""
+    trials: int = Field(default=8, ge=1)
+    """Development problems per benchmark on which a base model's prompt format is chosen."""
+
+    @field_validator("benchmarks")
+    @classmethod
+    def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        known = [one.name for one in BENCHMARKS]
+        if unknown := [name for name in names if name not in known]:
+            raise ValueError(f"no benchmark {', '.join(unknown)}; expected some of {', '.join(known)}")
+        return names
+
+
+class _Files(NamedTuple):
+    """What the stage `benchmarks` left."""
+
+    problems: dict[str, list[Problem]]
+    strata: dict[str, dict[str, str]]
+    development: list[Problem]
+
+
+def evaluate(
+    config: EvaluateConfig,
+    *,
+    benchmarks: Path,
+    models: Mapping[str, Path],
+    open_model: Callable[[Path], Completer],
+    seed: int,
+    out: Path,
+    progress: Progress = SILENT,
+) -> Summary:
+    """Ask every model every problem; write responses and scores.json."""
+    files = _read(config, benchmarks)
+    scores = {"random": _chance(files), "commonest answer": _commonest(files, seed)}
+    done: dict[tuple[str, bool], str] = {}
+    for name in _chosen(config, models):
+        completer = open_model(models[name])
+        twin = done.setdefault((completer.name, name in config.base), name)
+        if twin != name:
+            shutil.copytree(out / twin, out / name, dirs_exist_ok=True)
+        scores[name] = _evaluate_model(config, name, completer, files, seed, out / name, progress)
+    write_json(out / "scores.json", scores)
+    return _summary(config, scores)
+
+
+def _read(config: EvaluateConfig, folder: Path) -> _Files:
+    strata_file = folder / "strata.json"
+    if not strata_file.is_file():
+        raise UserError(f"No file {strata_file}; expected what the stage `benchmarks` writes. Run it first.")
+    problems = {name: benchmark(name).load(folder) for name in config.benchmarks}
+    development = list(read_records(folder / "development.jsonl", Problem))
+    return _Files(problems, json.loads(strata_file.read_text(encoding="utf-8")), development)
+
+
+def _chosen(config: EvaluateConfig, models: Mapping[str, Path]) -> list[str]:
+    if unknown := [name for name in config.models if name not in models]:
+        raise UserError(
+            f"evaluate.models names {', '.join(unknown)}, which made no model; expected some of {', '.join(models)}."
+        )
+    return [name for name in models if not config.models or name in config.models]
+
+
+def _evaluate_model(
+    config: EvaluateConfig, name: str, completer: Completer, files: _Files, seed: int, out: Path, progress: Progress
+) -> dict[str, Any]:
+    """The scores of one model on all benchmarks."""
+    scores: dict[str, Any] = {}
+    with progress.task(f"evaluate {name}", sum(map(len, files.problems.values())), "problems") as task:
+        for one, problems in ((benchmark(each), problems) for each, problems in files.problems.items()):
+            setting = _setting(config, one, seed, stop=(few_shot.STOP,) if name in config.base else ())
+            ask, told = ask_chat, {}
+            if name in config.base:
+                ask, told = _few_shot(config, completer, one, files, setting, out / one.name)
+            path = out / one.name / "responses.jsonl"
+            responses = respond(completer, one, problems, ask, setting, path, task.advance)
+            strata = files.strata.get(one.name, {})
+            scores[one.name] = {"corrected": summarise(one, problems, responses, strata) | told}
+    return scores
+
+
+def _setting(config: EvaluateConfig, one: Benchmark, seed: int, stop: tuple[str, ...]) -> Setting:
+    max_tokens = min(config.max_tokens, one.max_tokens)
+    params = SamplingParams(temperature=config.temperature, max_tokens=max_tokens, seed=seed, stop=stop)
+    return Setting(params, config.chunk, config.allow_code)
+
+
+def _few_shot(
+    config: EvaluateConfig, completer: Completer, one: Benchmark, files: _Files, setting: Setting, out: Path
+) -> tuple[Ask, dict[str, Any]]:
+    """How a base model is asked: in the format that stands in formats.json, or that does better now."""
+    development = [problem for problem in files.development if problem.meta.get("benchmark") == one.name]
+    exemplars, trials = few_shot.split_development(development, config.few_shot, config.trials)
+    path = out / "formats.json"
+    if not path.exists():
+        tried = try_formats(completer, one, exemplars, trials, setting)
+        write_json(path, [trial._asdict() for trial in tried])
+    tried = json.loads(path.read_text(encoding="utf-8"))
+    return ask_text(tried[0]["form"], exemplars), {"format": tried[0]["form"], "few_shot": len(exemplars)}
+
+
+def _chance(files: _Files) -> dict[str, Any]:
+    return {name: {"corrected": expected(benchmark(name), len(problems))} for name, problems in files.problems.items()}
+
+
+def _commonest(files: _Files, seed: int) -> dict[str, Any]:
+    """Scores of giving the training split's commonest answer to all problems; programs have none."""
+    rows = {}
+    for name, problems in files.problems.items():
+        if any(problem.checker == "code" for problem in problems):
+            continue
+        answer = _commonest_answer(name, seed)
+        said = answer if name == "simpleqa" else f"Answer: {answer}"
+        responses = [_baseline_response(benchmark(name), problem, said) for problem in problems]
+        strata = files.strata.get(name, {})
+        rows[name] = {"corrected": summarise(benchmark(name), problems, responses, strata) | {"answer": answer}}
+    return rows
+
+
+def _commonest_answer(name: str, seed: int) -> str:
+    """The most frequent reference of the training split; of equally frequent ones the first in order."""
+    families = [family for family, stands_for in BENCHMARK.items() if stands_for == name]
+    counts = Counter(
+        training_problem(family, seed, index).reference for family in families for index in range(N_COMMONEST)
+    )
+    return min(counts, key=lambda answer: (-counts[answer], answer))
+
+
+def _baseline_response(one: Benchmark, problem: Problem, said: str) -> Response:
+    score = one.grade(problem, said, False)
+    usage = Usage(prompt_tokens=0, completion_tokens=0)
+    return Response(
+        id=problem.id,
+        prompt=problem.prompt,
+        response=said,
+        finish_reason="stop",
+        usage=usage,
+        score=score.value,
+        extracted=score.extracted,
+        explanation=score.explanation,
+    )
+
+
+def _summary(config: EvaluateConfig, scores: Mapping[str, Mapping[str, Any]]) -> Summary:
+    """Score of each model on each benchmark, and what isolated the programs."""
+    numbers = {
+        f"{model}/{name}": row["corrected"]["score"] for model, rows in scores.items() for name, row in rows.items()
+    }
+    return numbers | {"isolation": isolation() if config.allow_code else "code was not run"}
