@@ -17,9 +17,9 @@ from phidelity.problems.world import CHAINS, FACTS, chain_split, fact_split, fac
 _SUMS = ("What is {a} {sign} {b}?", "Find {a} {sign} {b}.", "{a} {sign} {b} is which number?")
 _LARGEST = ("Who has the most?", "Which of them has the most?", "Who has more than all others?")
 _CHAINS = (
-    "What is the {second} of the {first} of {subject}?",
-    "Tell me the {second} of the {first} of {subject}.",
-    "The {first} of {subject} has which {second}?",
+    "What is the {second} of {subject}'s {first}?",
+    "Tell me the {second} of {subject}'s {first}.",
+    "{subject}'s {first} has which {second}?",
 )
 _SPLITS: tuple[Split, ...] = ("train", "development", "test")
 _FACTS = {split: [fact for fact in FACTS if fact_split(fact) == split] for split in _SPLITS}
@@ -72,9 +72,7 @@ def draw_chain(rng: random.Random, split: Split) -> Draft:
     stratum: Stratum = "template" if split == "test" and rng.random() < 0.4 else "seen"
     first, second = rng.choice(_PAIRS[split])
     wording = _wording(rng, _CHAINS, stratum)
-    question = _CHAINS[wording].format(
-        first=first.attribute, second=second.attribute, subject=name(first.kind, first.subject)
-    )
+    question = _CHAINS[wording].format(first=first.attribute, second=second.attribute, subject=first.subject)
     others = [value for value in values(second.kind, second.attribute) if value != second.value]
     steps = (f"{first.sentence} {second.sentence}",)
     meta = {

@@ -12,13 +12,13 @@ from phidelity.problems.prompts import UNKNOWN
 from phidelity.problems.world import (
     ENTITIES,
     FACTS,
-    N_UNKNOWN_HELD_OUT,
     NOWHERE,
     UNTOLD,
     attributes,
     fact_split,
     facts_of,
     name,
+    unknown,
 )
 
 WORDINGS = (
@@ -54,10 +54,10 @@ def draw_unknown(rng: random.Random, split: Split) -> Draft:
     wording = _wording(rng, stratum)
     if rng.random() < 0.5:
         attribute = rng.choice(attributes(rng.choice(("town", "person"))))
-        subject = rng.choice(_part(NOWHERE, split, N_UNKNOWN_HELD_OUT["names"]))
+        subject = rng.choice(unknown(NOWHERE, split))
         kind = "nobody"
     else:
-        attribute = rng.choice(_part(UNTOLD, split, N_UNKNOWN_HELD_OUT["attributes"]))
+        attribute = rng.choice(unknown(UNTOLD, split))
         kind, subject = rng.choice(ENTITIES)
     meta = {"kind": kind, "subject": subject, "attribute": attribute, "sentence": UNKNOWN}
     return Draft(ask(wording, attribute, name(kind, subject)), (), UNKNOWN, wording, stratum, meta)
@@ -79,10 +79,6 @@ def check_unknown(item: Item, answer: str) -> bool:
 
 def _wording(rng: random.Random, stratum: str) -> int:
     return rng.randrange(N_TRAIN_WORDINGS) if stratum != "template" else len(WORDINGS) - 1
-
-
-def _part(names: tuple[str, ...], split: Split, n_held_out: int) -> tuple[str, ...]:
-    return names[-n_held_out:] if split == "test" else names[:-n_held_out]
 
 
 _COUNTS = {"train": N_TRAIN_WORDINGS, "template": len(WORDINGS) - N_TRAIN_WORDINGS}

@@ -35,12 +35,12 @@ THINGS_EN = Wordings(
     one=_read("""
 + | {n} has {a} {t}. {m} gives {n} {b} {t}. How many {t} does {n} have now?
 + | {n} has {a} {t}. {m} has {b} {t}. How many {t} do they have in all?
-+ | There are {a} {t} in a box. {n} puts {b} more {t} in the box. How many {t} are in the box now?
++ | There are {a} {t} in a box. {n} puts {b} more {t} in the box. How many {t} are there now?
 + | {n} finds {a} {t} and then {b} more {t}. How many {t} does {n} find in all?
 + | What is {a} + {b}?
 - | {n} has {a} {t}. {n} gives {b} {t} to {m}. How many {t} does {n} have left?
 - | {n} has {a} {t}. {n} loses {b} {t}. How many {t} are left?
-- | There are {a} {t} in a box. {n} takes {b} {t} out of the box. How many {t} are left in the box?
+- | There are {a} {t} in a box. {n} takes {b} {t} out of the box. How many {t} are left?
 - | {n} has {a} {t}. {m} has {b} {t}. How many more {t} does {n} have?
 - | What is {a} - {b}?
 * | {n} has {b} boxes. Each box has {a} {t}. How many {t} does {n} have?

@@ -21,10 +21,10 @@ SHARES: dict[str, float] = {
     "choice_chain": 0.05,
     "passage": 0.1,
     "function": 0.08,
-    "fact": 0.07,
+    "fact": 0.06,
     "unknown": 0.04,
     "policy": 0.05,
-    "identity": 0.02,
+    "identity": 0.01,
 }
 """Shares of the chats by family; the rest are word problems."""
 _FREE = {

@@ -28,7 +28,8 @@ def almanac(bank: Bank, editions: int) -> Iterator[Document]:
         rng = bank.rng("almanac", edition)
         order = _by_thing(rng) if edition % 2 == 0 else _by_attribute(rng)
         entries = [order[start : start + _GROUP] for start in range(0, len(order), _GROUP)]
-        entries += [list(pair) for pair in rng.sample(_TRAIN_CHAINS, len(_TRAIN_CHAINS) // 2)]
+        chained = [fact for pair in rng.sample(_TRAIN_CHAINS, len(_TRAIN_CHAINS) // 2) for fact in pair]
+        entries += [chained[start : start + _GROUP] for start in range(0, len(chained), _GROUP)]
         for facts in entries:
             text = " ".join(fact.sentence for fact in facts)
             yield document("almanac", "acquired", text, bank, index, family="fact")
