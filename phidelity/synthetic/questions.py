@@ -7,6 +7,7 @@ is not. Recall lists are long: a question at the end goes back to one of many li
 
 import random
 from collections.abc import Iterator
+from itertools import product
 
 from phidelity.problems.families import user_message
 from phidelity.problems.item import Item
@@ -54,11 +55,10 @@ def recall_lists(bank: Bank, n: int) -> Iterator[Document]:
     """Long lists of who has what, with questions about single lines at the end."""
     for index in range(n):
         rng = bank.rng("recall_lists", index)
-        people, thing = rng.sample(NAMES, rng.randint(16, 26)), rng.choice(things("en"))
-        counts = {person: rng.randint(2, 99) for person in people}
-        lines = [f"{person} has {count} {thing}." for person, count in counts.items()]
-        asked = rng.sample(people, 3)
-        lines += [f"How many {thing} does {person} have? {person} has {counts[person]} {thing}." for person in asked]
+        keys = rng.sample(list(product(NAMES, things("en"))), rng.randint(30, 48))
+        lines = [f"{person} has {rng.randint(2, 99)} {thing}." for person, thing in keys]
+        asked = rng.sample(range(len(keys)), 3)
+        lines += [f"How many {keys[n][1]} does {keys[n][0]} have? {lines[n]}" for n in asked]
         text = "\n".join(lines)
         yield document("recall_lists", "acquired", text, bank, index, family="recall", long=True)
 

@@ -68,7 +68,7 @@ def drills(bank: Bank, n: int, german: float) -> Iterator[Document]:
     for index in range(n):
         rng = bank.rng("drills", index)
         language = "de" if rng.random() < german else "en"
-        text = _table(rng) if index % 4 == 3 else "\n".join(_sum(rng, language) for _ in range(3))
+        text = _table(rng) if index % 4 == 3 else "\n".join(_sum(rng, language) for _ in range(2))
         yield document("drills", "synthetic", text, bank, index, family="columns", language=language)
 
 
