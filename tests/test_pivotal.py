@@ -10,7 +10,7 @@ from phidelity.completion import SamplingParams, ScriptedCompleter
 from phidelity.config import UserError
 from phidelity.grading.check import check
 from phidelity.pipeline.pivotal_pairs import Pivot, PivotalPairsConfig, pivotal_pairs
-from phidelity.preference.estimate import Candidate, Confirmed, Tally, confirm, interval
+from phidelity.preference.estimate import Candidate, Confirmed, Tally, confirm
 from phidelity.preference.known import KnownConfig
 from phidelity.preference.pivotal import (
     Answer,
@@ -24,6 +24,7 @@ from phidelity.preference.pivotal import (
 )
 from phidelity.preference.questions import ask
 from phidelity.preference.rollouts import UNIT, Prefix, Rollout, Rollouts
+from phidelity.preference.screen import screen
 from phidelity.records import PreferencePair, Problem, read_records
 
 
@@ -78,7 +79,7 @@ def test_on_the_known_process_pivots_are_true_and_most_are_found():
     count, config = Bernoulli({str(i): path for i, (path, _) in enumerate(sequences)}), SearchConfig()
     answers = answers_of_process(sequences)
     roots = {a.question: count([Prefix(a.question)], "screen", 0, config.search_rollouts)[0] for a in answers}
-    sizes = np.abs([count.change(pivot) for pivot in find_pivots(answers, roots, count, config)])
+    sizes = np.abs([count.change(pivot) for pivot in find_pivots(answers, roots, count, config).pivots])
     true = sum(abs(b - a) >= 0.2 for path, _ in sequences for a, b in itertools.pairwise(path))
     assert np.mean(sizes >= 0.2) >= 0.95
     assert np.mean(sizes < 0.1) <= 0.02
@@ -93,7 +94,7 @@ def test_where_tokens_do_not_matter_hardly_any_is_called_pivotal():
     roots = {answer.question: Tally(12, 24) for answer in answers}
     traces = search(answers, roots, count, config)
     tested = sum(b == a + 1 for traced in traces for a, b in itertools.pairwise(traced.p)) - len(answers)
-    pivots = find_pivots(answers, roots, count, config)
+    pivots = find_pivots(answers, roots, count, config).pivots
     assert tested > 100
     assert sum(count.change(pivot) == 0 for pivot in pivots) <= 0.01 * tested
     assert sum(abs(count.change(pivot)) == 0.5 for pivot in pivots) >= 0.8 * len(answers), "the last token decides"
@@ -133,9 +134,8 @@ def test_with_exact_probabilities_the_search_agrees_with_brute_force(seed):
     config = SearchConfig(search_gap=0.2, p_gap=0.2, rollouts=10**6)
     n_monotone = 0
     for answer in tree.answers():
-        found = {
-            pivot.candidate.before for pivot in find_pivots([answer], {"q": Tally(tree.p[()], 1)}, tree.count, config)
-        }
+        pivots = find_pivots([answer], {"q": Tally(tree.p[()], 1)}, tree.count, config).pivots
+        found = {pivot.candidate.before for pivot in pivots}
         everything = tree.brute_force(answer, 0.2)
         assert found <= everything
         path = [tree.p[answer.tokens[:i]] for i in range(tree.depth + 1)]
@@ -206,13 +206,6 @@ def test_what_cannot_be_graded_is_no_pivot():
     assert confirm(empty, lambda prefixes, *_: [Tally(0, 0)] * len(prefixes), known={}, p_gap=0.2, n=64) == []
     traced = search([Answer("q", (1, 2, 3), (-1.0,) * 3, True)], {"q": Tally(0, 0)}, lambda *_: [], SearchConfig())
     assert suspects(traced, 0.15) == []
-
-
-def test_interval_is_wilsons_by_hand():
-    low, high = interval(Tally(0, 16))
-    assert low == pytest.approx(0, abs=1e-12)
-    assert high == pytest.approx(0.19361, abs=1e-5)
-    assert interval(Tally(0, 0)) == (0, 1)
 
 
 def rollouts_beginning(counts):
@@ -361,6 +354,14 @@ def test_questions_searched_one_by_one_give_the_pairs_of_the_batch(tmp_path):
         )  # fmt: skip
         alone |= {pair.id: pair for pair in read_records(folder / "out/pairs.jsonl.zst", PreferencePair)}
     assert alone == together
+
+
+def test_only_questions_near_an_edge_of_the_window_are_asked_again(tmp_path):
+    rollouts = store(tmp_path, TabularCompleter(MODEL))
+    screened = screen(["hard-0", "easy-1"], rollouts, window=(0.2, 0.6), n=16)
+    assert screened.dropped["too easy"] >= 1
+    assert len(rollouts.at(Prefix("hard-0"))) == 32
+    assert len(rollouts.at(Prefix("easy-1"))) == 16
 
 
 def test_a_stricter_threshold_costs_no_rollout(tmp_path):

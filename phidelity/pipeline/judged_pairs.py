@@ -9,6 +9,7 @@ import logging
 import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,8 @@ from phidelity.config import Config, UserError
 from phidelity.grading.check import check
 from phidelity.preference.judged import JudgedConfig, judge_responses, pairs_of, responses_of
 from phidelity.preference.known import KnownConfig, known_pairs
-from phidelity.preference.questions import Question, ask
-from phidelity.preference.rollouts import Rollouts
+from phidelity.preference.questions import ask
+from phidelity.preference.rollouts import Rollouts, derived_seed
 from phidelity.progress import SILENT, Progress
 from phidelity.records import PreferencePair, Problem, read_records, write_records
 from phidelity.tokenizer.bpe import Tokenizer
@@ -75,7 +76,17 @@ def judged_pairs(
     )
     questions = asked.reasoning
     sources = {
-        name: _rollouts(config, out / "rollouts" / name, open_model(path), asked.questions, tokenizer, seed, progress)
+        name: Rollouts(
+            out / "rollouts" / name,
+            questions=asked.questions,
+            completer=open_model(path),
+            params=SamplingParams(
+                temperature=config.temperature, max_tokens=config.max_tokens, seed=derived_seed(seed, "judged", name)
+            ),
+            oracle=partial(check, allow_code=config.allow_code),
+            tokenizer=tokenizer,
+            progress=progress,
+        )
         for name, path in _models(config, model, models).items()
     }
     responses, counts = responses_of(questions, sources, config.pairs.responses)
@@ -116,26 +127,6 @@ def _models(config: JudgedPairsConfig, model: Path, models: Mapping[str, Path]) 
         )
     older = models[config.older] if config.older else model
     return {"policy": model} | ({config.older: older} if older != model else {})
-
-
-def _rollouts(
-    config: JudgedPairsConfig,
-    folder: Path,
-    completer: Completer,
-    questions: Mapping[str, Question],
-    tokenizer: Tokenizer,
-    seed: int,
-    progress: Progress,
-) -> Rollouts:
-    return Rollouts(
-        folder,
-        questions=questions,
-        completer=completer,
-        params=SamplingParams(temperature=config.temperature, max_tokens=config.max_tokens, seed=seed),
-        oracle=lambda problem, text: check(problem, text, allow_code=config.allow_code),
-        tokenizer=tokenizer,
-        progress=progress,
-    )
 
 
 def _checker_agreement(pairs: Sequence[PreferencePair]) -> dict[str, int]:

@@ -9,6 +9,7 @@ import logging
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import quantiles
 from typing import Any
@@ -23,7 +24,7 @@ from phidelity.preference.known import KnownConfig, known_pairs
 from phidelity.preference.pairs import make_pair
 from phidelity.preference.pivotal import SearchConfig, by_first_token, find_pivots, pair_at
 from phidelity.preference.questions import ask
-from phidelity.preference.rollouts import Rollouts
+from phidelity.preference.rollouts import Rollouts, derived_seed
 from phidelity.preference.screen import answers_of, screen
 from phidelity.progress import SILENT, Progress
 from phidelity.records import PreferencePair, Problem, Record, read_records, write_records
@@ -37,7 +38,7 @@ Summary = dict[str, Any]
 class PivotalPairsConfig(Config):
     """Pivotal token search. The report gives window and method; sampling, sizes and gaps are ours."""
 
-    questions: int = Field(default=80, ge=1)
+    questions: int = Field(default=96, ge=1)
     """Questions screened."""
     screen_rollouts: int = Field(default=16, ge=1)
     """Answers sampled per question while screening; as many again where they do not decide."""
@@ -104,8 +105,10 @@ def pivotal_pairs(
         out / "rollouts",
         questions=asked.questions,
         completer=open_model(model),
-        params=SamplingParams(temperature=config.temperature, max_tokens=config.max_tokens, seed=seed),
-        oracle=lambda problem, text: check(problem, text, allow_code=config.allow_code),
+        params=SamplingParams(
+            temperature=config.temperature, max_tokens=config.max_tokens, seed=derived_seed(seed, "pivotal")
+        ),
+        oracle=partial(check, allow_code=config.allow_code),
         tokenizer=tokenizer,
         progress=progress,
     )
@@ -113,11 +116,11 @@ def pivotal_pairs(
     log.info("%d of %d questions lie inside the window %s", len(screened.roots), len(asked.reasoning), config.window)
     searched = list(screened.roots)[: config.searches]
     answers = [answer for question in searched for answer in answers_of(question, rollouts)]
-    confirmed = find_pivots(answers, screened.roots, counting(rollouts), config.search)
-    pivots, pairs = _pairs(confirmed, rollouts, config.search)
-    known = known_pairs(asked.facts, rollouts, config.known)
+    found = find_pivots(answers, screened.roots, counting(rollouts), config.search)
+    pivots, pairs = _pairs(found.pivots, rollouts, config.search)
     if not pairs:
         log.warning("No pivotal pairs: %d questions inside the window, %d pivots", len(screened.roots), len(pivots))
+    known = known_pairs(asked.facts, rollouts, config.known)
     write_records(out / "pivots.jsonl", pivots)
     write_records(out / "pairs.jsonl.zst", pairs + known.pairs)
     return {
@@ -126,11 +129,8 @@ def pivotal_pairs(
         "questions_dropped": dict(sorted(screened.dropped.items())),
         "questions_searched": len(searched),
         "answers_searched": len(answers),
-        "pivots": len(pivots),
-        "pivots_raising": sum(pivot.p_after > pivot.p_before for pivot in pivots),
-        "pivots_without_pair": sum(pivot.pair is None for pivot in pivots),
-        "p_before": _spread([pivot.p_before for pivot in pivots]),
-        "p_after": _spread([pivot.p_after for pivot in pivots]),
+        "suspects": len(found.suspects),
+        **_census(pivots),
         "pairs": len(pairs) + len(known.pairs),
         "pairs_by_kind": dict(sorted(Counter(pair.kind for pair in pairs + known.pairs).items())),
         "known": dict(sorted(known.counts.items())),
@@ -141,51 +141,69 @@ def pivotal_pairs(
 def _pairs(
     confirmed: Sequence[Confirmed], rollouts: Rollouts, config: SearchConfig
 ) -> tuple[list[Pivot], list[PreferencePair]]:
-    """Each pivot with the pair made of it; two answers may share a pivot's pair, which is kept once."""
+    """Each pivot with the pair made of it; a pair that two answers lead to is kept once."""
     pivots: list[Pivot] = []
     pairs: dict[str, PreferencePair] = {}
     for pivot in confirmed:
-        prefix, token = pivot.candidate.before, pivot.candidate.after.tokens[-1]
-        drawn = rollouts.at(prefix)
-        found = pair_at(pivot, drawn, config)
-        made = found and make_pair(
-            "token",
-            rollouts.questions[prefix.question].problem,
-            (found.chosen,),
-            (found.rejected,),
-            prefix=prefix.tokens,
-            tokenizer=rollouts.tokenizer.digest,
-            source="pivotal",
-            meta={
-                "pivot": "chosen" if pivot.candidate.raises else "rejected",
-                "p_before": pivot.before.rate,
-                "p_after": pivot.after.rate,
-                "n": pivot.before.n,
-                "p_chosen": found.p_chosen,
-                "p_rejected": found.p_rejected,
-            },
-        )
-        if made:
-            pairs[made.id] = made
-        siblings = {first: (int(t.successes), t.n) for first, t in sorted(by_first_token(drawn).items())}
-        pivots.append(
-            Pivot(
-                question=prefix.question,
-                prefix=prefix.tokens,
-                token=token,
-                p_before=pivot.before.rate,
-                n_before=pivot.before.n,
-                p_after=pivot.after.rate,
-                n_after=pivot.after.n,
-                siblings=siblings,
-                pair=made.id if made else None,
-            )
-        )
+        pair = _pair(pivot, rollouts, config)
+        if pair:
+            pairs[pair.id] = pair
+        pivots.append(_pivot(pivot, pair, rollouts))
     return pivots, list(pairs.values())
 
 
+def _pair(pivot: Confirmed, rollouts: Rollouts, config: SearchConfig) -> PreferencePair | None:
+    prefix = pivot.candidate.before
+    found = pair_at(pivot, rollouts.at(prefix), config)
+    if found is None:
+        return None
+    return make_pair(
+        "token",
+        rollouts.questions[prefix.question].problem,
+        (found.chosen,),
+        (found.rejected,),
+        prefix=prefix.tokens,
+        tokenizer=rollouts.tokenizer.digest,
+        source="pivotal",
+        meta={
+            "pivot": "chosen" if pivot.candidate.raises else "rejected",
+            "p_before": pivot.before.rate,
+            "p_after": pivot.after.rate,
+            "n": pivot.before.n,
+            "p_chosen": found.p_chosen,
+            "p_rejected": found.p_rejected,
+        },
+    )
+
+
+def _pivot(pivot: Confirmed, pair: PreferencePair | None, rollouts: Rollouts) -> Pivot:
+    prefix = pivot.candidate.before
+    first_tokens = by_first_token(rollouts.at(prefix))
+    return Pivot(
+        question=prefix.question,
+        prefix=prefix.tokens,
+        token=pivot.candidate.after.tokens[-1],
+        p_before=pivot.before.rate,
+        n_before=pivot.before.n,
+        p_after=pivot.after.rate,
+        n_after=pivot.after.n,
+        siblings={token: (int(counted.successes), counted.n) for token, counted in sorted(first_tokens.items())},
+        pair=pair.id if pair else None,
+    )
+
+
+def _census(pivots: Sequence[Pivot]) -> Summary:
+    """How many pivots, in which direction, and least, quartiles and greatest of p(success) on both sides."""
+    return {
+        "pivots": len(pivots),
+        "pivots_raising": sum(pivot.p_after > pivot.p_before for pivot in pivots),
+        "pivots_without_pair": sum(pivot.pair is None for pivot in pivots),
+        "p_before": _spread([pivot.p_before for pivot in pivots]),
+        "p_after": _spread([pivot.p_after for pivot in pivots]),
+    }
+
+
 def _spread(values: Sequence[float]) -> list[float]:
-    """Least, quartiles and greatest."""
     if len(values) < 2:
         return list(values)
     return [round(v, 4) for v in (min(values), *quantiles(values, n=4, method="inclusive"), max(values))]

@@ -8,7 +8,7 @@ how many samples its data used; the steps and the futility line are *ours*).
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from math import nan, sqrt
+from math import nan
 from typing import NamedTuple
 
 from phidelity.preference.rollouts import Prefix, Rollout, Rollouts
@@ -59,16 +59,6 @@ def tally(rollouts: Sequence[Rollout]) -> Tally:
 def counting(rollouts: Rollouts) -> Count:
     """Estimates by sampling."""
     return lambda prefixes, purpose, start, n: [tally(drawn) for drawn in rollouts.draw(prefixes, purpose, start, n)]
-
-
-def interval(counted: Tally, z: float = 1.96) -> tuple[float, float]:
-    """Wilson's interval of a proportion, 95 % by default; all of [0, 1] for an empty tally."""
-    if not counted.n:
-        return 0.0, 1.0
-    n, p = counted.n, counted.rate
-    middle = (p + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    return middle - half, middle + half
 
 
 def confirm(

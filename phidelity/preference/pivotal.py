@@ -56,6 +56,14 @@ class Traced(NamedTuple):
     p: dict[int, Tally]
 
 
+class Found(NamedTuple):
+    """What a search saw, what it suspected, and what fresh samples confirmed."""
+
+    traces: list[Traced]
+    suspects: list[Candidate]
+    pivots: list[Confirmed]
+
+
 class Pair(NamedTuple):
     """Two tokens after one prefix: `chosen` raises p(success) above `rejected`."""
 
@@ -66,15 +74,13 @@ class Pair(NamedTuple):
     p_rejected: float
 
 
-def find_pivots(
-    answers: Sequence[Answer], roots: Mapping[str, Tally], count: Count, config: SearchConfig
-) -> list[Confirmed]:
-    """The pivotal tokens of `answers`; `roots` is p(success) of each question before any token."""
+def find_pivots(answers: Sequence[Answer], roots: Mapping[str, Tally], count: Count, config: SearchConfig) -> Found:
+    """Search `answers` and confirm what is suspected; `roots` is p(success) of each question before any token."""
     traces = search(answers, roots, count, config)
+    suspected = suspects(traces, config.search_gap)
     ends = dict(_end(answer) for answer in answers)
-    return confirm(
-        suspects(traces, config.search_gap), count, known=ends, p_gap=config.p_gap, n=config.confirm_rollouts
-    )
+    pivots = confirm(suspected, count, known=ends, p_gap=config.p_gap, n=config.confirm_rollouts)
+    return Found(traces, suspected, pivots)
 
 
 def search(answers: Sequence[Answer], roots: Mapping[str, Tally], count: Count, config: SearchConfig) -> list[Traced]:

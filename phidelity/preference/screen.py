@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from phidelity.config import UserError
-from phidelity.preference.estimate import Tally, interval, tally
+from phidelity.preference.estimate import Tally, tally
 from phidelity.preference.pivotal import Answer
 from phidelity.preference.rollouts import Prefix, Rollouts
+from phidelity.statistics import wilson
 
 
 class Screened(NamedTuple):
@@ -51,7 +52,9 @@ def answers_of(question: str, rollouts: Rollouts) -> list[Answer]:
 
 
 def _crosses_an_edge(counted: Tally, window: tuple[float, float]) -> bool:
-    low, high = interval(counted)
+    if not counted.n:
+        return True
+    low, high = wilson(int(counted.successes), counted.n)
     return any(low < edge < high for edge in window)
 
 
