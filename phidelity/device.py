@@ -37,7 +37,8 @@ def choose_dtype(device: torch.device) -> torch.dtype:
 
 def make_repeatable(n_threads: int | None = None) -> None:
     """Deterministic algorithms, denormals flushed to zero, and optionally a thread count, process-wide."""
-    torch.use_deterministic_algorithms(True, warn_only=torch.cuda.is_available())
+    # `use_deterministic_algorithms` would do the same after importing torch's compiler for two seconds.
+    torch.set_deterministic_debug_mode("warn" if torch.cuda.is_available() else "error")
     # The fill costs a pass over every new tensor and would hide reads of uninitialised memory.
     torch.utils.deterministic.fill_uninitialized_memory = False  # pyright: ignore[reportAttributeAccessIssue]
     torch.set_flush_denormal(True)

@@ -8,7 +8,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TextIO
 
@@ -36,6 +36,18 @@ def watching(stream: TextIO | None = None) -> Iterator[Watcher]:
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(30), TaskProgressColumn(), _Speed())
     with Progress(*columns, console=console, transient=True) as drawing, _story(partial(console.print, markup=False)):
         yield Bars(drawing)
+
+
+def ask(prompt: str) -> Iterator[str]:
+    """The lines a person types until the end of input; Ctrl-C at the prompt ends too."""
+    with suppress(ImportError):
+        import readline  # noqa: F401  editing and history of `input`, where the system has it
+    while True:
+        try:
+            yield input(prompt if sys.stdin.isatty() else "")
+        except (EOFError, KeyboardInterrupt):
+            print()
+            return
 
 
 class Lines:

@@ -23,24 +23,24 @@ from phidelity.records import Record, write_json
 SCHEMA_VERSION = 1
 """Goes up when the meaning of a stage's outputs changes; every fingerprint contains it."""
 
-ROAD = (
-    "benchmarks",
-    "corpus",
-    "synthetic",
-    "tokenizer",
-    "shards",
-    "pretrain",
-    "midtrain",
-    "sft",
-    "pivotal_pairs",
-    "pivotal_dpo",
-    "judged_pairs",
-    "judged_dpo",
-    "breakfix",
-    "evaluate",
-    "export",
-)
-"""The names of the stages in order, for whoever must not load them (`phi --help`, `phi status`)."""
+ROAD = {
+    "benchmarks": "draw the run's own evaluation problems",
+    "corpus": "extract, filter, deduplicate and decontaminate organic documents",
+    "synthetic": "write lessons, exercises and conversations",
+    "tokenizer": "learn the vocabulary",
+    "shards": "turn documents into token shards and the mixture",
+    "pretrain": "train a base model on the mixture",
+    "midtrain": "lengthen its context",
+    "sft": "teach it to answer in a chat",
+    "pivotal_pairs": "search its answers for pivotal tokens",
+    "pivotal_dpo": "DPO round 1, on pivotal tokens",
+    "judged_pairs": "have pairs of answers judged",
+    "judged_dpo": "DPO round 2, on judged answers",
+    "breakfix": "break, fix and measure again, with a gate",
+    "evaluate": "score the checkpoints on the benchmarks",
+    "export": "write the final model for other tools",
+}
+"""The stages in order with a gloss each, for whoever must not load them (`phi --help`, `phi status`)."""
 
 MANIFEST = "manifest.json"
 STARTED = "started.json"

@@ -7,7 +7,7 @@ ones by stage; `architecture`, `judge` and `attacker` come from the recipe's own
 checkpoint into a Completer.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
 
@@ -15,7 +15,23 @@ from pydantic import Field, model_validator
 
 import phidelity.recipes
 from phidelity.config import Config, UserError, override, parse, read_toml
+from phidelity.data.mixture import check_shares
 from phidelity.model.config import ModelConfig
+from phidelity.pipeline.benchmarks import BenchmarksConfig, benchmarks
+from phidelity.pipeline.breakfix import BreakfixConfig, breakfix
+from phidelity.pipeline.corpus import CorpusConfig, corpus, corpus_sources
+from phidelity.pipeline.export import ExportConfig, export
+from phidelity.pipeline.judged_dpo import JudgedDpoConfig, judged_dpo
+from phidelity.pipeline.judged_pairs import JudgedPairsConfig, judged_pairs
+from phidelity.pipeline.midtrain import MidtrainConfig, midtrain
+from phidelity.pipeline.pivotal_dpo import PivotalDpoConfig, pivotal_dpo
+from phidelity.pipeline.pivotal_pairs import PivotalPairsConfig, pivotal_pairs
+from phidelity.pipeline.pretrain import PretrainConfig, pretrain
+from phidelity.pipeline.sft import SftConfig, sft
+from phidelity.pipeline.shards import ShardsConfig, shards
+from phidelity.pipeline.synthetic import SyntheticConfig, synthetic
+from phidelity.pipeline.tokenizer import TokenizerConfig, tokenizer
+from phidelity.train.shards import ShardTrainingConfig
 
 Summary = dict[str, Any]
 
@@ -73,8 +89,42 @@ class Recipe(Config):
     attacker: CompleterConfig | None = None
     """Who writes attacks for break-fix."""
 
+    benchmarks: BenchmarksConfig | None = None
+    corpus: CorpusConfig | None = None
+    synthetic: SyntheticConfig | None = None
+    tokenizer: TokenizerConfig | None = None
+    shards: ShardsConfig | None = None
+    pretrain: PretrainConfig | None = None
+    midtrain: MidtrainConfig | None = None
+    sft: SftConfig | None = None
+    pivotal_pairs: PivotalPairsConfig | None = None
+    pivotal_dpo: PivotalDpoConfig | None = None
+    judged_pairs: JudgedPairsConfig | None = None
+    judged_dpo: JudgedDpoConfig | None = None
+    breakfix: BreakfixConfig | None = None
+    export: ExportConfig | None = None
 
-STAGES: tuple[Stage, ...] = ()
+
+_BREAKFIX_READS = ("benchmarks", "synthetic", "model", "attacker", "judge", "open_model")
+
+STAGES: tuple[Stage, ...] = (
+    Stage("benchmarks", benchmarks),
+    Stage("corpus", corpus, ("benchmarks",), sources=corpus_sources),
+    Stage("synthetic", synthetic, ("corpus", "benchmarks")),
+    Stage("tokenizer", tokenizer, ("corpus", "synthetic")),
+    Stage("shards", shards, ("corpus", "synthetic", "tokenizer")),
+    Stage("pretrain", pretrain, ("architecture", "shards", "tokenizer"), makes_model=True),
+    Stage("midtrain", midtrain, ("shards", "model"), makes_model=True),
+    Stage("sft", sft, ("synthetic", "model"), makes_model=True),
+    Stage("pivotal_pairs", pivotal_pairs, ("synthetic", "model", "open_model")),
+    Stage("pivotal_dpo", pivotal_dpo, ("pivotal_pairs", "model"), makes_model=True),
+    Stage("judged_pairs", judged_pairs, ("synthetic", "model", "models", "judge", "open_model")),
+    Stage("judged_dpo", judged_dpo, ("judged_pairs", "model"), makes_model=True),
+    Stage(
+        "breakfix", breakfix, ("benchmarks", "synthetic", "model", "attacker", "judge", "open_model"), makes_model=True
+    ),
+    Stage("export", export, ("model",)),
+)
 
 TABLES = {"architecture": "model", "judge": "judge", "attacker": "attacker"}
 """Keywords of stage functions that a table of the recipe fills."""
@@ -137,16 +187,51 @@ def reads_of(stage: Stage, earlier: Sequence[Stage]) -> Reads:
 
 def check(recipe: Recipe, stages: Sequence[Stage]) -> list[str]:
     """What does not fit together in a recipe whose tables are each valid."""
-    mistakes = []
     here = present(recipe, stages)
-    for index, stage in enumerate(here):
-        for keyword, sources in reads_of(stage, here[:index]).items():
-            if not sources:
-                wanted = "an earlier stage that makes a model" if keyword in ("model", "models") else f"[{keyword}]"
-                mistakes.append(
-                    f"{stage.name}: reads {wanted}, which the recipe lacks. Add it or leave out [{stage.name}]."
-                )
-        for keyword in TABLES.keys() & set(stage.reads):
-            if getattr(recipe, TABLES[keyword]) is None:
-                mistakes.append(f"{stage.name}: needs the table [{TABLES[keyword]}], which the recipe lacks. Add it.")
-    return sorted(mistakes)
+    mistakes = [mistake for index, stage in enumerate(here) for mistake in _missing(recipe, stage, here[:index])]
+    return [*mistakes, *_training(recipe), *_contexts(recipe), *_vocabulary(recipe)]
+
+
+def _missing(recipe: Recipe, stage: Stage, earlier: Sequence[Stage]) -> Iterator[str]:
+    for keyword, sources in reads_of(stage, earlier).items():
+        if not sources:
+            wanted = "a model of an earlier stage" if keyword in ("model", "models") else f"[{keyword}]"
+            yield f"{stage.name} reads {wanted}, which the recipe lacks. Add it, or leave out [{stage.name}]."
+    for keyword in stage.reads:
+        if keyword in TABLES and getattr(recipe, TABLES[keyword]) is None:
+            yield f"{stage.name} needs the table [{TABLES[keyword]}], which the recipe lacks. Add it."
+
+
+def _training(recipe: Recipe) -> Iterator[str]:
+    """Steps must hold at least one row, and a budget at least one step."""
+    for name, table in (("pretrain", recipe.pretrain), ("midtrain", recipe.midtrain), ("sft", recipe.sft)):
+        if table and table.batch_tokens < table.context_len:
+            yield f"{name}.batch_tokens {table.batch_tokens} holds no row of context_len {table.context_len}. Raise it."
+        if table and isinstance(table, ShardTrainingConfig):
+            if table.tokens < table.batch_tokens:
+                yield f"{name}.tokens {table.tokens} makes no step of batch_tokens {table.batch_tokens}. Raise it."
+            try:
+                check_shares(table.shares)
+            except UserError as error:
+                yield f"{name}.shares: {error}"
+
+
+def _contexts(recipe: Recipe) -> Iterator[str]:
+    """No stage reads further than the model that it gets, or than the architecture allows."""
+    reached = 0
+    for name, table in (("pretrain", recipe.pretrain), ("midtrain", recipe.midtrain)):
+        if table and recipe.model and table.context_len > recipe.model.context_len:
+            yield f"{name}.context_len {table.context_len} exceeds model.context_len {recipe.model.context_len}."
+        if table and table.context_len < reached:
+            yield f"{name}.context_len {table.context_len} is shorter than the {reached} of the stage before. Raise it."
+        reached = table.context_len if table else reached
+    if recipe.sft and reached and recipe.sft.context_len > reached:
+        yield f"sft.context_len {recipe.sft.context_len} exceeds the {reached} that the model was trained to. Lower it."
+
+
+def _vocabulary(recipe: Recipe) -> Iterator[str]:
+    if recipe.tokenizer and recipe.model and recipe.tokenizer.vocab_size > recipe.model.vocab_size:
+        yield (
+            f"tokenizer.vocab_size {recipe.tokenizer.vocab_size} exceeds the {recipe.model.vocab_size} rows of "
+            "model.vocab_size. Make them equal."
+        )

@@ -8,7 +8,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from fcntl import LOCK_EX, LOCK_NB, LOCK_SH, lockf
 from pathlib import Path
@@ -30,6 +30,7 @@ class StageStatus(NamedTuple):
     state: Literal["done", "running", "stopped", "to do"]
     seconds: float = 0.0
     size: int = 0
+    peak_memory: int = 0
     task: str = ""
     """What the stage was last heard to be doing."""
     fraction: float | None = None
@@ -37,7 +38,7 @@ class StageStatus(NamedTuple):
     """Of the task under way, at its rate so far."""
 
 
-def status(run: Path, road: tuple[str, ...] = ROAD) -> list[StageStatus]:
+def status(run: Path, road: Collection[str] = ROAD) -> list[StageStatus]:
     """The stages of the recipe that `run` was made with, in order."""
     if not (run / RECIPE_JSON).is_file():
         raise UserError(f"{run} is no run directory: it has no {RECIPE_JSON}. Make one with: phi run --out {run}")
@@ -145,7 +146,7 @@ def readable_size(n_bytes: float) -> str:
     return f"{n_bytes:.1f} TB"
 
 
-def resolve_model(path: Path, road: tuple[str, ...] = ROAD) -> Path:
+def resolve_model(path: Path, road: Collection[str] = ROAD) -> Path:
     """The checkpoint folder that MODEL means: a run directory (its last model), a stage of one, or a folder itself."""
     for folder in (path, path / "model", path / "huggingface"):
         if _is_checkpoint(folder):
@@ -162,8 +163,8 @@ def resolve_model(path: Path, road: tuple[str, ...] = ROAD) -> Path:
     raise UserError(f"{path} {kind}; expected a run directory or a checkpoint folder. Make one with: phi run")
 
 
-def _last_model(run: Path, road: tuple[str, ...]) -> Path:
-    for stage in reversed(road):
+def _last_model(run: Path, road: Collection[str]) -> Path:
+    for stage in reversed(list(road)):
         if _is_checkpoint(run / stage / "model") and read_manifest(run / stage):
             return run / stage / "model"
     raise UserError(f"{run} has no finished model yet; expected that of pretraining at least. Go on with phi run.")
@@ -176,7 +177,7 @@ def _is_checkpoint(folder: Path) -> bool:
 
 def _stage_status(run: Path, name: str, running: bool) -> StageStatus:
     if manifest := read_manifest(run / name):
-        return StageStatus(name, "done", manifest.cost.seconds, manifest.size)
+        return StageStatus(name, "done", manifest.cost.seconds, manifest.size, manifest.cost.peak_memory)
     partial = partial_folder(run, name)
     if not partial.is_dir():
         return StageStatus(name, "to do")
@@ -187,7 +188,7 @@ def _stage_status(run: Path, name: str, running: bool) -> StageStatus:
     except (OSError, ValueError):
         return StageStatus(name, state, size=size)
     fraction = min(told["done"] / told["total"], 1.0) if told.get("total") else None
-    return StageStatus(name, state, told["seconds"], size, told["task"], fraction, told["seconds_left"])
+    return StageStatus(name, state, told["seconds"], size, 0, told["task"], fraction, told["seconds_left"])
 
 
 def _take(file: IO[str], kind: int) -> bool:
