@@ -71,7 +71,7 @@ def train(
         window = _Window(task)
         for step in range(start, steps):
             lr = linear_schedule(step, steps, optim)
-            window.add(_step(model, objective, batches(step), optimizer, lr, optim.clip))
+            window.add(update(model, objective, batches(step), optimizer, lr=lr, clip=optim.clip))
             done = step + 1
             if done % LOG_EVERY == 0 or done == steps:
                 row = window.close(done, lr, out)
@@ -85,11 +85,12 @@ def train(
     return rows
 
 
-def _step(
+def update(
     model: Transformer,
     objective: Objective,
     micro_batches: Sequence[Any],
     optimizer: torch.optim.Optimizer,
+    *,
     lr: float,
     clip: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
