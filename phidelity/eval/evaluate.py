@@ -17,7 +17,7 @@ from phidelity.eval.benchmark import Benchmark
 from phidelity.eval.few_shot import Format
 from phidelity.eval.store import Response, append, resume
 from phidelity.records import Conversation, Message, Problem, Score
-from phidelity.statistics import estimate
+from phidelity.statistics import Z95, estimate
 
 Ask = Callable[[Problem], Prompt]
 OnDone = Callable[[int], None]
@@ -119,7 +119,7 @@ def expected(benchmark: Benchmark, n: int) -> dict[str, Any]:
     """What answering at random is expected to score, with the error of `n` such answers."""
     share = benchmark.chance
     stderr = (share * (1 - share) / n) ** 0.5
-    low, high = max(0.0, share - 1.96 * stderr), share + 1.96 * stderr
+    low, high = max(0.0, share - Z95 * stderr), share + Z95 * stderr
     return {"score": _percent(share), "stderr": _percent(stderr), "n": n, "interval": [_percent(low), _percent(high)]}
 
 

@@ -20,7 +20,7 @@ MAX_ANSWER = 2_000
 """Characters of an answer line that are read; more is no answer."""
 
 _DRESSING = re.compile(r"\*\*|__|`|\$|\\\(|\\\)|\\\[|\\\]|\\boxed|\\text(?:bf|rm|it)?|\\math(?:rm|bf)|\\left|\\right")
-_LETTER = re.compile(r"\W*(?:option\s+)?\W*([A-Z])(?:\W*$|\s*[).:,;–-]|\s+(?=[A-Z0-9]))", re.IGNORECASE)
+_LETTER = re.compile(r"\W*(?:[Oo]ption\s+)?\W*([A-Za-z])(?:\W*$|\s*[).:,;–-]|\s+(?=[A-Z0-9]))")
 _ANSWER_IS = re.compile(r"answer is:?\s*(\(?[A-Z]\)?)(?!\w)", re.IGNORECASE)
 _NUMBER = re.compile(r"(?<![\w.])[-+]?(?:\d+(?:\.\d+)?|\.\d+)(?:\s*/\s*\d+(?:\.\d+)?)?(?!\d)")
 _GROUPED = re.compile(r"(?<![\d.,])(\d{1,3}(?:[ ,'’_]\d{3})+)(?!\d)")
@@ -60,14 +60,14 @@ def letter(response: str, letters: str = "ABCD") -> str | None:
 
 def number(text: str, decimal_comma: bool = False) -> Fraction | None:
     """The one number of a line, exactly; after `=` if there is one; None without a number or with several."""
-    plain = _ungroup(_ascii_digits(text[:MAX_ANSWER]), decimal_comma)
+    plain = ungroup(_ascii_digits(text[:MAX_ANSWER]), decimal_comma)
     found = {value for token in _NUMBER.findall(plain.rpartition("=")[2]) if (value := _fraction(token)) is not None}
     return found.pop() if len(found) == 1 else None
 
 
 def normalise(text: str) -> str:
     """Casefold, unify Unicode forms, drop punctuation and English articles, unify spaces and number forms."""
-    plain = _ungroup(_ascii_digits(unicodedata.normalize("NFKC", text)).casefold(), decimal_comma=False)
+    plain = ungroup(_ascii_digits(unicodedata.normalize("NFKC", text)).casefold(), decimal_comma=False)
     plain = re.sub(r"(?<=\d)\.0+(?!\d)", "", plain)
     plain = re.sub(r"(?<!\d)[.]|[.](?!\d)|[^\w\s.]|_", " ", plain)
     return " ".join(_ARTICLES.sub(" ", plain).split())
@@ -82,7 +82,7 @@ def _ascii_digits(text: str) -> str:
     return "".join(str(unicodedata.decimal(char)) if char.isdecimal() else char for char in plain)
 
 
-def _ungroup(text: str, decimal_comma: bool) -> str:
+def ungroup(text: str, decimal_comma: bool) -> str:
     """Take out thousands separators; with `decimal_comma` 1.000 is a thousand and 1,5 is three halves."""
     if decimal_comma:
         text = _DOT_GROUPED.sub(lambda found: found.group(1).replace(".", ""), text)

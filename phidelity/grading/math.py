@@ -8,7 +8,7 @@ expression. A unit word after the number is forgiven; what changes the value (pi
 import re
 from fractions import Fraction
 
-from phidelity.grading.answers import MAX_ANSWER, normalise, number, undress
+from phidelity.grading.answers import MAX_ANSWER, normalise, number, undress, ungroup
 
 MAX_DIGITS = 60
 """Longer numbers are compared as text only."""
@@ -22,6 +22,7 @@ _POWER = re.compile(
     r"([-+]?\d+(?:\.\d+)?)\s*(?:(?:\\times|\\cdot|×|\*)\s*10\^\{?(-?\d{1,2})\}?|e(-?\d{1,2}))", re.IGNORECASE
 )
 _PLAIN = re.compile(r"\(?([-+]?(?:\d+(?:\.\d*)?|\.\d+))\)?(?:\s*/\s*\(?([-+]?\d+(?:\.\d+)?)\)?)?")
+_PRICED = re.compile(r"[€£]?\s*[-+]?[\d.]+\s*[€£]?")
 _UNIT = re.compile(r"(?P<number>[-+]?[\d.,/ ]*\d)\s+(?P<words>[^\W\d_]{2,}(?: [^\W\d_]{2,}){0,2})")
 _NO_UNITS = frozenset((
     "pi", "or", "and", "oder", "und", "plus", "minus", "times", "mal", "over", "of", "mod", "sqrt", "factorial",
@@ -60,15 +61,13 @@ def value(text: str, decimal_comma: bool = False) -> Fraction | None:
     if sum(char.isdecimal() for char in text) > MAX_DIGITS:
         return None
     percent = text.endswith("%")
-    text = _without_unit(text.rstrip("% "))
+    text = ungroup(_without_unit(text.rstrip("% ")), decimal_comma)
     for reader in (_mixed, _power, _ratio):
         found = reader(text)
         if found is not None:
             return found / 100 if percent else found
-    grouped = (
-        number(text, decimal_comma) if re.fullmatch(r"[-+]?\d[\d.,'’\s]*|\D?\s?\d[\d.,\s]*\s?[€£]?", text) else None
-    )
-    return grouped / 100 if percent and grouped is not None else grouped
+    found = number(text) if _PRICED.fullmatch(text) else None
+    return found / 100 if percent and found is not None else found
 
 
 def _equal_values(gold: str, said: str, decimal_comma: bool) -> bool:

@@ -13,14 +13,15 @@ from phidelity.grading.answers import normalise
 Grade = Literal["correct", "incorrect", "not attempted"]
 
 REFUSALS = (
-    "i do not know", "i don t know", "do not know", "don t know", "i am not sure", "i m not sure", "i cannot answer",
-    "i can t answer", "cannot be determined", "no information", "not known", "unknown",
-    "ich weiß es nicht", "ich weiß nicht", "weiß ich nicht", "das weiß ich nicht", "nicht bekannt", "unbekannt",
+    "do not know", "don't know", "i am not sure", "i'm not sure", "i cannot answer", "i can't answer",
+    "cannot be determined", "no information", "not known", "unknown",
+    "ich weiß es nicht", "ich weiß nicht", "weiß ich nicht", "nicht bekannt", "unbekannt",
     "je ne sais pas", "no lo sé", "no sé", "non lo so", "não sei", "ik weet het niet", "nie wiem",
     "я не знаю", "не знаю", "我不知道", "不知道", "わかりません", "知りません", "sijui", "모르겠습니다",
 )  # fmt: skip
-"""Phrases, normalised, by which a response declines to answer."""
+"""Phrases by which a response declines to answer."""
 
+_REFUSALS = tuple(map(normalise, REFUSALS))
 _DENIAL = re.compile(r"\b(?:not|never|isn t|wasn t|nicht|kein\w*|nie|niemals)\b")
 _ALTERNATIVE = re.compile(r"\b(?:or|oder|either|entweder)\b")
 
@@ -44,7 +45,7 @@ def is_refusal(text: str) -> bool:
 
 
 def _refuses(normalised: str) -> bool:
-    return any(_names(normalised, phrase) or (not phrase.isascii() and phrase in normalised) for phrase in REFUSALS)
+    return any(_names(normalised, phrase) or (not phrase.isascii() and phrase in normalised) for phrase in _REFUSALS)
 
 
 def _names(text: str, words: str) -> bool:

@@ -30,5 +30,5 @@ HUMANEVAL = Benchmark(
     title="HumanEval",
     load=load,
     source="Chen et al. 2021, MIT; HumanEval.jsonl.gz of openai/human-eval, 164 rows",
-    deviations="own prompt; one sample; any fence, helpers and imports are read; arguments reach the function as copies",
+    deviations="own prompt; one sample; any fence, helpers and imports are read; arguments are copies",
 )
