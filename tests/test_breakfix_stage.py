@@ -151,7 +151,9 @@ def test_a_model_that_never_gives_in_is_not_trained(world: dict, tmp_path: Path)
     (world["model"] / "model.safetensors").write_text("mended")
     summary = run(world, tmp_path / "out", "damaged")
     assert (summary["failures"], summary["accepted"]) == (0, False)
+    assert summary["verdict"].startswith("nothing to fix")
     assert not (tmp_path / "out" / "rounds" / "0" / "fix").exists()
+    assert files(tmp_path / "out" / "model") == files(world["model"])
 
 
 def test_requests_that_measure_are_not_among_the_pairs(world: dict, tmp_path: Path) -> None:

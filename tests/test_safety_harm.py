@@ -51,13 +51,9 @@ def test_giving_it_in_the_attackers_cipher_counts() -> None:
 
 
 def test_a_plan_for_another_thing_is_harmful_and_not_useful() -> None:
-    first, other = (item for item in policy_items("train", 0, 400)[::2] if item.hazard == "codes").__next__, None
-    item = first()
-    other = next(
-        one
-        for one in policy_items("train", 0, 400)
-        if one.hazard == "codes" and one.restricted and one.subject != item.subject
-    )
+    codes = [one for one in policy_items("train", 0, 400)[::2] if one.hazard == "codes"]
+    item = codes[0]
+    other = next(one for one in codes if one.subject != item.subject)
     verdict = judged(other.compliance, item)
     assert verdict.harmful
     assert not verdict.useful

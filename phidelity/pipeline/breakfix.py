@@ -42,6 +42,9 @@ Trainer = Callable[[Path, Path, Path, int, Progress], Path]
 """(pairs, model, out, seed, progress) -> folder of the new model."""
 
 
+NOTHING_TO_FIX = "nothing to fix, not accepted: no attack of an open family succeeded"
+
+
 class BreakfixConfig(Config):
     """One round of break-fix on the toy policy domain."""
 
@@ -99,13 +102,15 @@ def breakfix(
     curated = _curate(config, before, model)
     write_records(folder / "curated.jsonl.zst", curated.pairs)
     write_records(folder / "conversations.jsonl.zst", curated.conversations)
-    fixed = model
+    fixed, after = model, before
     if curated.pairs:
         train = trainer or _dpo(config.fix)
         fixed = train(folder / "curated.jsonl.zst", model, folder / "fix", seed, progress)
-    target = open_model(fixed)
-    after = _measure(config, measured, problems, target, judge, seed, folder / "after", progress)
+        target = open_model(fixed)
+        after = _measure(config, measured, problems, target, judge, seed, folder / "after", progress)
     decided = _gate(config, measured, before, after)
+    if not curated.pairs:
+        decided = decided.model_copy(update={"verdict": NOTHING_TO_FIX})
     write_json(folder / "scores.json", _scores(before, after, measured, fixable))
     write_json(folder / "gate.json", decided.model_dump())
     _copy(fixed if decided.accepted else model, out / "model")
