@@ -1,0 +1,330 @@
+import csv
+import gzip
+import hashlib
+import json
+import random
+from pathlib import Path
+
+import pytest
+
+from phidelity.completion import Completion, SamplingParams, ScriptedCompleter, Usage
+from phidelity.config import UserError
+from phidelity.eval.benchmarks.gpqa import orders
+from phidelity.eval.evaluate import Setting, ask_chat, ask_text, expected, respond, summarise, try_formats
+from phidelity.eval.few_shot import question, render, solution, split_development
+from phidelity.eval.store import Response, append, resume
+from phidelity.eval.suite import BENCHMARKS, benchmark
+from phidelity.grading.code import isolation
+from phidelity.records import Conversation, Problem
+
+SETTING = Setting(SamplingParams(), chunk=4, allow_code=True)
+TEST = "def check(candidate):\n    assert candidate(3) == {}\n"
+
+
+def write_csv(path, header, rows):
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([header, *rows])
+
+
+def write_gz(path, rows):
+    path.write_bytes(gzip.compress("".join(json.dumps(row) + "\n" for row in rows).encode()))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Small files in the official formats, written by hand."""
+    options = ("red", "None", "NA", "blue, or green")
+    mmlu = [(f"Which one, {n}?", *options, "ABCD"[n % 4], "colours") for n in range(200)]
+    write_csv(tmp_path / "mmlu.csv", ("Question", "A", "B", "C", "D", "Answer", "Subject"), mmlu)
+    maths = [("1 + 1?", "2"), ("Half of 1?", "\\frac{1}{2}"), ("The point?", "(1,2)"), ("Many?", "1,000")]
+    write_csv(tmp_path / "math_test.csv", ("Question", "Answer"), maths)
+    header = (
+        "Question",
+        "Correct Answer",
+        "Incorrect Answer 1",
+        "Incorrect Answer 2",
+        "Incorrect Answer 3",
+        "Record ID",
+    )
+    gpqa = [(f"Why {n}?", "right", "wrong", "worse", "worst", f"rec{n}") for n in range(200)]
+    write_csv(tmp_path / "gpqa_diamond.csv", header, gpqa)
+    (tmp_path / "mgsm_en.tsv").write_text("How many?\t1,200\nAnd now?\t7\n")
+    (tmp_path / "mgsm_de.tsv").write_text("Wie viele?\t1,200\nUnd jetzt?\t7\n", encoding="utf-8")
+    passage = "Passage: The house is red. It has 5.3 rooms.\nQuestion: {}\nAnswer:"
+    drop = [("Which colour?", "red"), ("How many rooms?", "5.3|5"), ("What is it?", "the house")]
+    rows = [{"context": passage.format(q), "completion": f" {a}", "ref_text": a} for q, a in drop]
+    write_gz(tmp_path / "drop_v0_dev.jsonl.gz", rows)
+    programs = [
+        {
+            "task_id": f"Tiny/{n}",
+            "prompt": f'import math\n\ndef add_{n}(x):\n    """Return x plus {n}."""\n',
+            "entry_point": f"add_{n}",
+            "canonical_solution": f"    return x + {n}\n",
+            "test": TEST.format(3 + n),
+        }
+        for n in range(3)
+    ]
+    write_gz(tmp_path / "HumanEval.jsonl.gz", programs)
+    facts = [("Who is it?", "Anna Meyer"), ("When?", "3 May 1900"), ("How many?", "120,000"), ("Where?", "Brook")]
+    simple = [("{'topic': 'Art', 'answer_type': 'Person', 'urls': []}", *fact) for fact in facts]
+    write_csv(tmp_path / "simple_qa_test_set.csv", ("metadata", "problem", "answer"), simple)
+    return tmp_path
+
+
+def oracle_answer(problem):
+    if problem.checker == "code":
+        return f"```python\n{problem.meta['code']}{problem.reference}```"
+    if problem.checker == "text":
+        return f"It is {problem.reference}."
+    return f"Let us think.\nAnswer: {problem.reference.split('|')[0]}"
+
+
+def answers_by(reply, problems):
+    by_prompt = {problem.prompt: problem for problem in problems}
+    return ScriptedCompleter(lambda prompt, _: reply(by_prompt[prompt.messages[-1].content]))
+
+
+def score(one, folder, reply, path):
+    problems = one.load(folder)
+    responses = respond(answers_by(reply, problems), one, problems, ask_chat, SETTING, path)
+    return summarise(one, problems, responses, {})
+
+
+@pytest.mark.parametrize("one", BENCHMARKS, ids=lambda one: one.name)
+def test_an_oracle_scores_100_and_silence_0(one, folder, tmp_path):
+    if one.name == "humaneval" and isolation().startswith("none"):
+        pytest.skip(isolation())
+    perfect = score(one, folder, oracle_answer, tmp_path / "perfect.jsonl")
+    silent = score(one, folder, lambda problem: "", tmp_path / "silent.jsonl")
+    assert (perfect["score"], perfect["undetermined"]) == (100.0, 0)
+    assert (silent["score"], silent["undetermined"]) == (0.0, 0)
+
+
+@pytest.mark.parametrize("name", ["mmlu", "gpqa"])
+def test_a_random_letter_scores_its_baseline_within_two_errors(name, folder, tmp_path):
+    rng = random.Random(0)
+    found = score(benchmark(name), folder, lambda problem: f"Answer: {rng.choice('ABCD')}", tmp_path / "r.jsonl")
+    chance = expected(benchmark(name), found["n"])
+    assert chance["score"] == 25.0
+    assert abs(found["score"] - chance["score"]) <= 2 * chance["stderr"]
+
+
+def test_a_word_that_looks_like_a_missing_value_stays_a_word(folder):
+    assert "B) None\nC) NA\n" in benchmark("mmlu").load(folder)[0].prompt
+
+
+def test_gpqa_options_stand_in_the_order_of_simple_evals():
+    digest = hashlib.sha256(json.dumps(orders(198)).encode()).hexdigest()
+    assert digest.startswith("786da7a7011423ee")
+    letters = ["ABCD"[order.index(0)] for order in orders(198)]
+    assert [letters.count(letter) for letter in "ABCD"] == [56, 47, 47, 48]
+
+
+def test_ids_are_the_datasets_own_or_row_numbers(folder):
+    ids = {one.name: [problem.id for problem in one.load(folder)] for one in BENCHMARKS}
+    assert ids["gpqa"][0] == "rec0"
+    assert ids["mgsm"] == ["en/0", "en/1", "de/0", "de/1"]
+    assert ids["humaneval"][0] == "Tiny/0"
+    assert ids["mmlu"][:2] == ["0", "1"]
+
+
+def test_questions_on_one_passage_are_a_cluster(folder):
+    assert len({problem.meta["cluster"] for problem in benchmark("drop").load(folder)}) == 1
+
+
+def test_german_grouping_is_read_in_german_items(folder, tmp_path):
+    reply = {"en": "Answer: 1,200", "de": "Antwort: 1.200"}
+    found = score(benchmark("mgsm"), folder, lambda problem: reply[problem.meta["language"]], tmp_path / "r.jsonl")
+    assert found["score"] == 50.0
+
+
+def test_programs_are_undetermined_unless_they_may_run(folder, tmp_path):
+    one = benchmark("humaneval")
+    problems = one.load(folder)
+    setting = SETTING._replace(allow_code=False)
+    completer = answers_by(oracle_answer, problems)
+    found = summarise(one, problems, respond(completer, one, problems, ask_chat, setting, tmp_path / "r"), {})
+    assert (found["score"], found["undetermined"], found["n"]) == (None, 3, 0)
+
+
+def test_simpleqa_reports_three_shares_and_f1(folder, tmp_path):
+    replies = {"0": "Anna Meyer", "1": "I do not know.", "2": "Bert", "3": "Brook"}
+    found = score(benchmark("simpleqa"), folder, lambda problem: replies[problem.id], tmp_path / "r.jsonl")
+    # correct 1/2, of what was attempted 2/3: harmonic mean 4/7
+    assert (found["correct"], found["incorrect"], found["not_attempted"]) == (50.0, 25.0, 25.0)
+    assert found["f1"] == pytest.approx(400 / 7, abs=1e-4)
+
+
+def test_strata_stand_apart(folder, tmp_path):
+    one = benchmark("math")
+    problems = one.load(folder)
+    responses = respond(answers_by(oracle_answer, problems), one, problems, ask_chat, SETTING, tmp_path / "r")
+    wrong = [responses[0].model_copy(update={"score": 0.0}), *responses[1:]]
+    strata = {"0": "seen", "1": "seen", "2": "range", "3": "template"}
+    found = summarise(one, problems, wrong, strata)["strata"]
+    assert {name: (part["score"], part["n"]) for name, part in found.items()} == {
+        "seen": (50.0, 2),
+        "range": (100.0, 1),
+        "template": (100.0, 1),
+    }
+
+
+class Refusing(ScriptedCompleter):
+    def complete(self, prompts, params, on_done=None):
+        usage = Usage(prompt_tokens=999, completion_tokens=0)
+        return [Completion(text="", finish_reason=self.name, usage=usage) for _ in prompts]
+
+
+def test_a_prompt_over_the_context_is_wrong_and_counted(folder, tmp_path):
+    one = benchmark("math")
+    problems = one.load(folder)
+    refusing = Refusing(lambda *_: "", name="context_exceeded")
+    found = summarise(one, problems, respond(refusing, one, problems, ask_chat, SETTING, tmp_path / "r"), {})
+    assert (found["score"], found["context_exceeded"]) == (0.0, 4)
+
+
+def test_a_failed_endpoint_is_undetermined_never_zero(folder, tmp_path):
+    one = benchmark("math")
+    problems = one.load(folder)
+    failing = Refusing(lambda *_: "", name="error")
+    found = summarise(one, problems, respond(failing, one, problems, ask_chat, SETTING, tmp_path / "r"), {})
+    assert (found["score"], found["undetermined"]) == (None, 4)
+
+
+def test_a_run_killed_at_any_byte_resumes_to_the_same_bytes(folder, tmp_path):
+    one = benchmark("mmlu")
+    problems = one.load(folder)[:10]
+    whole, torn = tmp_path / "whole.jsonl", tmp_path / "torn.jsonl"
+    respond(answers_by(oracle_answer, problems), one, problems, ask_chat, SETTING, whole)
+    data = whole.read_bytes()
+    for cut in range(0, len(data) + 1, 97):
+        torn.write_bytes(data[:cut])
+        respond(answers_by(oracle_answer, problems), one, problems, ask_chat, SETTING, torn)
+        assert torn.read_bytes() == data, cut
+
+
+def test_finished_chunks_are_not_asked_again(folder, tmp_path):
+    one = benchmark("mmlu")
+    problems = one.load(folder)[:10]
+    path = tmp_path / "r.jsonl"
+    respond(answers_by(oracle_answer, problems), one, problems, ask_chat, SETTING, path)
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:6]))
+    completer, told = answers_by(oracle_answer, problems), []
+    respond(completer, one, problems, ask_chat, SETTING, path, told.append)
+    assert completer.calls == 6
+    assert told[0] == 4
+    assert sum(told) == 10
+
+
+def test_answers_to_other_prompts_are_thrown_away(tmp_path):
+    usage = Usage(prompt_tokens=1, completion_tokens=1)
+    stored = [
+        Response(id=str(n), prompt="old", response="", finish_reason="stop", usage=usage, score=0.0) for n in range(4)
+    ]
+    append(tmp_path / "r", stored)
+    assert resume(tmp_path / "r", [(str(n), "new") for n in range(4)], 4) == []
+    assert (tmp_path / "r").read_bytes() == b""
+
+
+def test_one_clear_line_for_missing_and_damaged_files(folder):
+    (folder / "mmlu.csv").unlink()
+    (folder / "math_test.csv").write_text("Question,Solution\na,b\n")
+    (folder / "gpqa_diamond.csv").write_text("")
+    (folder / "mgsm_en.tsv").write_text("no tab here\n")
+    (folder / "drop_v0_dev.jsonl.gz").write_bytes(b"no gzip")
+    data = (folder / "HumanEval.jsonl.gz").read_bytes()
+    (folder / "HumanEval.jsonl.gz").write_bytes(data[: len(data) // 2])
+    (folder / "simple_qa_test_set.csv").write_bytes(b"metadata,problem,answer\n\xff\xfe,b,c\n")
+    for one in BENCHMARKS:
+        with pytest.raises(UserError) as found:
+            one.load(folder)
+        assert str(folder) in str(found.value)
+
+
+def test_a_letter_beyond_d_and_a_short_row_are_refused(folder):
+    write_csv(folder / "mmlu.csv", ("Question", "A", "B", "C", "D", "Answer", "Subject"), [("q", *"1234", "E", "s")])
+    with pytest.raises(UserError, match="row 0, Answer is 'E'"):
+        benchmark("mmlu").load(folder)
+    write_csv(folder / "math_test.csv", ("Question", "Answer"), [("only a question",)])
+    with pytest.raises(UserError, match="row 0 has no Answer"):
+        benchmark("math").load(folder)
+
+
+def test_an_unknown_benchmark_is_refused_with_the_known_ones():
+    with pytest.raises(UserError, match="mmlu, gpqa, math"):
+        benchmark("arc")
+
+
+def development(name, n, **meta):
+    return Problem(
+        id=f"{name}/{n}",
+        prompt=f'{n} + 1?\nWork step by step. End with "Answer: " and the result.',
+        reference=str(n + 1),
+        checker="number",
+        meta={"benchmark": "math", "family": name, "language": "en", **meta},
+    )
+
+
+def test_examples_are_shown_as_textbooks_write_them():
+    exemplar, asked = development("sum", 1, solution="1 + 1 = 2.\nAnswer: 2"), development("sum", 5)
+    assert render("bare", [exemplar], asked) == "1 + 1?\n1 + 1 = 2.\nAnswer: 2\n\n5 + 1?\n"
+    labelled = "Question: 1 + 1?\nSolution: 1 + 1 = 2.\nAnswer: 2\n\nQuestion: 5 + 1?\nSolution:"
+    assert render("labelled", [exemplar], asked) == labelled
+
+
+def test_every_instruction_is_left_out(folder):
+    for one in BENCHMARKS:
+        for problem in one.load(folder):
+            assert "End with" not in question(problem)
+            assert "Schließe" not in question(problem)
+            assert "```" not in question(problem)
+
+
+def test_a_function_is_shown_with_its_body(folder):
+    problem = benchmark("humaneval").load(folder)[1]
+    assert solution(problem) == "    return x + 1"
+    assert render("labelled", [], problem) == problem.meta["code"]
+    as_item = problem.model_copy(update={"reference": "def add_1(x):\n    return x + 1\n"})
+    assert solution(as_item) == "    return x + 1"
+
+
+def test_examples_come_from_all_families_and_are_never_trials():
+    problems = [development(name, n) for name in ("a", "b") for n in range(4)]
+    exemplars, trials = split_development(problems, 2, 4)
+    assert [one.meta["family"] for one in exemplars] == ["a", "b"]
+    assert not {one.id for one in exemplars} & {one.id for one in trials}
+
+
+def test_the_format_that_does_better_comes_first():
+    problems = [development("sum", n) for n in range(6)]
+    one = benchmark("math")
+
+    def reply(prompt, occurrence):
+        n = int(prompt.rpartition(" + 1?")[0].split()[-1])
+        return f"Answer: {n + 1}" if "Solution:" in prompt else "no idea"
+
+    tried = try_formats(ScriptedCompleter(reply), one, problems[:2], problems[2:], SETTING)
+    assert tried == [("labelled", 100.0), ("bare", 0.0)]
+
+
+def test_examples_are_in_the_language_of_the_problem():
+    english, german = development("sum", 1), development("summe", 2, language="de")
+    ask = ask_text("bare", [english, german])
+    assert "Antwort: 3" in str(ask(german))
+    assert "Answer: 2" not in str(ask(german))
+
+
+def test_a_chat_is_one_message_of_the_user(folder):
+    problem = benchmark("math").load(folder)[0]
+    prompt = ask_chat(problem)
+    assert isinstance(prompt, Conversation)
+    assert [(one.role, one.content) for one in prompt.messages] == [("user", problem.prompt)]
+
+
+def test_the_official_solutions_all_pass_when_the_file_is_there():
+    folder = Path(__file__).parents[2] / "shared" / "data" / "evals" / "humaneval"
+    if not (folder / "HumanEval.jsonl.gz").is_file() or isolation().startswith("none"):
+        pytest.skip("needs HumanEval.jsonl.gz and isolation")
+    one = benchmark("humaneval")
+    for problem in one.load(folder)[::20]:
+        assert one.grade(problem, oracle_answer(problem), True).value == 1.0, problem.id
