@@ -11,7 +11,7 @@ from phidelity.completion import Completion, SamplingParams, ScriptedCompleter, 
 from phidelity.config import UserError
 from phidelity.eval.benchmarks.gpqa import orders
 from phidelity.eval.evaluate import Setting, ask_chat, ask_text, expected, respond, summarise, try_formats
-from phidelity.eval.few_shot import question, render, solution, split_development
+from phidelity.eval.few_shot import in_turn, question, render, solution
 from phidelity.eval.store import Response, append, resume
 from phidelity.eval.suite import BENCHMARKS, benchmark
 from phidelity.grading.code import isolation
@@ -288,28 +288,43 @@ def test_a_function_is_shown_with_its_body(folder):
     assert solution(as_item) == "    return x + 1"
 
 
-def test_examples_come_from_all_families_and_are_never_trials():
+def test_families_take_turns():
     problems = [development(name, n) for name in ("a", "b") for n in range(4)]
-    exemplars, trials = split_development(problems, 2, 4)
-    assert [one.meta["family"] for one in exemplars] == ["a", "b"]
-    assert not {one.id for one in exemplars} & {one.id for one in trials}
+    assert [one.id for one in in_turn(problems, 3)] == ["a/0", "b/0", "a/1"]
+
+
+def by_arithmetic(prompt, occurrence):
+    n = int(prompt.rpartition(" + 1?")[0].split()[-1])
+    return f"Answer: {n + 1}" if "Solution:" in prompt else "no idea"
 
 
 def test_the_format_that_does_better_comes_first():
     problems = [development("sum", n) for n in range(6)]
     one = benchmark("math")
+    tried = try_formats(ScriptedCompleter(by_arithmetic), one, problems[:2], problems[2:], SETTING, 2)
+    assert tried == [("labelled", 2, 100.0, True), ("bare", 2, 0.0, True)]
 
-    def reply(prompt, occurrence):
-        n = int(prompt.rpartition(" + 1?")[0].split()[-1])
-        return f"Answer: {n + 1}" if "Solution:" in prompt else "no idea"
 
-    tried = try_formats(ScriptedCompleter(reply), one, problems[:2], problems[2:], SETTING)
-    assert tried == [("labelled", 100.0), ("bare", 0.0)]
+class Short(ScriptedCompleter):
+    """Refuses what is longer than seventy characters."""
+
+    def complete(self, prompts, params, on_done=None):
+        said = ScriptedCompleter.complete(self, prompts, params)
+        return [
+            answer.model_copy(update={"finish_reason": "context_exceeded"}) if len(prompt) > 70 else answer
+            for prompt, answer in zip(prompts, said, strict=True)
+        ]
+
+
+def test_examples_that_do_not_fit_are_left_out():
+    problems = [development("sum", n) for n in range(6)]
+    tried = try_formats(Short(by_arithmetic), benchmark("math"), problems[:2], problems[2:], SETTING, 2)
+    assert [(trial.shots, trial.fits) for trial in tried] == [(1, True), (1, True)]
 
 
 def test_examples_are_in_the_language_of_the_problem():
     english, german = development("sum", 1), development("summe", 2, language="de")
-    ask = ask_text("bare", [english, german])
+    ask = ask_text("bare", [english, german], 1)
     assert "Antwort: 3" in str(ask(german))
     assert "Answer: 2" not in str(ask(german))
 

@@ -35,7 +35,10 @@ class Trial(NamedTuple):
     """A prompt format for a base model and its score on development problems, in per cent."""
 
     form: Format
+    shots: int
     score: float
+    fits: bool
+    """Whether every prompt was within the context."""
 
 
 def ask_chat(problem: Problem) -> Conversation:
@@ -43,13 +46,13 @@ def ask_chat(problem: Problem) -> Conversation:
     return Conversation(id=problem.id, messages=(Message(role="user", content=problem.prompt),))
 
 
-def ask_text(form: Format, exemplars: Sequence[Problem]) -> Ask:
-    """The problem after solved examples; those of its own language where there are any."""
+def ask_text(form: Format, exemplars: Sequence[Problem], shots: int) -> Ask:
+    """The problem after at most `shots` solved examples; those of its own language where there are any."""
 
     def ask(problem: Problem) -> str:
         language = problem.meta.get("language", "en")
         own = [one for one in exemplars if one.meta.get("language", "en") == language]
-        return few_shot.render(form, own or exemplars, problem)
+        return few_shot.render(form, (own or exemplars)[:shots], problem)
 
     return ask
 
@@ -60,16 +63,16 @@ def try_formats(
     exemplars: Sequence[Problem],
     trials: Sequence[Problem],
     setting: Setting,
+    shots: int,
 ) -> list[Trial]:
-    """Score each format on development problems; the best comes first, the bare one wins ties."""
-    scored = []
-    for form in few_shot.FORMATS:
-        ask = ask_text(form, exemplars)
-        completions = completer.complete([ask(problem) for problem in trials], setting.params)
-        pairs = zip(trials, completions, strict=True)
-        values = [_grade(benchmark, problem, one, setting.allow_code).value or 0.0 for problem, one in pairs]
-        scored.append(Trial(form, _percent(estimate(values).mean)))
-    return sorted(scored, key=lambda trial: -trial.score)
+    """Score each format on development problems; the best comes first, the bare one wins ties.
+
+    Examples are left out, one at a time, until the trials fit into the context.
+    """
+    tried = [_try(completer, benchmark, form, exemplars, trials, setting, shots) for form in few_shot.FORMATS]
+    if shots and not all(trial.fits for trial in tried):
+        return try_formats(completer, benchmark, exemplars, trials, setting, shots - 1)
+    return sorted(tried, key=lambda trial: -trial.score)
 
 
 def respond(
@@ -121,6 +124,23 @@ def expected(benchmark: Benchmark, n: int) -> dict[str, Any]:
     stderr = (share * (1 - share) / n) ** 0.5
     low, high = max(0.0, share - Z95 * stderr), share + Z95 * stderr
     return {"score": _percent(share), "stderr": _percent(stderr), "n": n, "interval": [_percent(low), _percent(high)]}
+
+
+def _try(
+    completer: Completer,
+    benchmark: Benchmark,
+    form: Format,
+    exemplars: Sequence[Problem],
+    trials: Sequence[Problem],
+    setting: Setting,
+    shots: int,
+) -> Trial:
+    ask = ask_text(form, exemplars, shots)
+    completions = completer.complete([ask(problem) for problem in trials], setting.params)
+    pairs = zip(trials, completions, strict=True)
+    values = [_grade(benchmark, problem, one, setting.allow_code).value or 0.0 for problem, one in pairs]
+    fits = all(one.finish_reason != "context_exceeded" for one in completions)
+    return Trial(form, shots, _percent(estimate(values).mean), fits)
 
 
 def _response(benchmark: Benchmark, problem: Problem, text: str, completion: Completion, allow_code: bool) -> Response:

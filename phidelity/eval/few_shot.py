@@ -1,8 +1,8 @@
 """Asking a base model: solved examples as plain text, in the better of two formats.
 
 A base model knows no chat, so it is shown examples in the forms that textbooks use: a question with its solution
-below, bare or labelled. Which form serves it better is decided on problems of the development split; these
-never count as results. The instructions to the user ("End with ...") are left out: the examples show the form.
+below, bare or labelled. Which form serves it better is decided on problems of the development split, which never
+count as results. The instructions to the user ("End with ...") are left out: the examples show the form.
 """
 
 from collections import defaultdict
@@ -52,15 +52,12 @@ def solution(problem: Problem) -> str:
     return prompts.last_line(problem.reference, problem.meta.get("language", "en"))
 
 
-def split_development(
-    development: Sequence[Problem], n_exemplars: int, n_trials: int
-) -> tuple[list[Problem], list[Problem]]:
-    """Exemplars and problems to try formats on, families in turn in both."""
+def in_turn(problems: Sequence[Problem], n: int) -> list[Problem]:
+    """The first `n` problems, the families taking turns."""
     families: dict[str, list[Problem]] = defaultdict(list)
-    for problem in development:
+    for problem in problems:
         families[problem.meta.get("family", "")].append(problem)
-    mixed = [one for turn in zip_longest(*families.values()) for one in turn if one is not None]
-    return mixed[:n_exemplars], mixed[n_exemplars : n_exemplars + n_trials]
+    return [one for turn in zip_longest(*families.values()) for one in turn if one is not None][:n]
 
 
 def _block(form: Format, problem: Problem, solved: str) -> str:

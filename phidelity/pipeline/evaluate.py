@@ -23,7 +23,7 @@ from phidelity.eval.evaluate import Ask, Setting, ask_chat, ask_text, expected, 
 from phidelity.eval.store import Response
 from phidelity.eval.suite import BENCHMARKS, benchmark
 from phidelity.grading.code import isolation
-from phidelity.problems.families import BENCHMARK, training_problem
+from phidelity.problems.families import BENCHMARK, assistant_message, item, problem
 from phidelity.progress import SILENT, Progress
 from phidelity.records import Problem, read_records, write_json
 
@@ -123,7 +123,7 @@ def _evaluate_model(
             setting = _setting(config, one, seed, stop=(few_shot.STOP,) if name in config.base else ())
             ask, told = ask_chat, {}
             if name in config.base:
-                ask, told = _few_shot(config, completer, one, files, setting, out / one.name)
+                ask, told = _few_shot(config, completer, one, files, setting, seed, out / one.name)
             path = out / one.name / "responses.jsonl"
             responses = respond(completer, one, problems, ask, setting, path, task.advance)
             strata = files.strata.get(one.name, {})
@@ -138,17 +138,30 @@ def _setting(config: EvaluateConfig, one: Benchmark, seed: int, stop: tuple[str,
 
 
 def _few_shot(
-    config: EvaluateConfig, completer: Completer, one: Benchmark, files: _Files, setting: Setting, out: Path
+    config: EvaluateConfig, completer: Completer, one: Benchmark, files: _Files, setting: Setting, seed: int, out: Path
 ) -> tuple[Ask, dict[str, Any]]:
     """How a base model is asked: in the format that stands in formats.json, or that does better now."""
-    development = [problem for problem in files.development if problem.meta.get("benchmark") == one.name]
-    exemplars, trials = few_shot.split_development(development, config.few_shot, config.trials)
+    exemplars = _exemplars(one.name, seed, config.few_shot)
     path = out / "formats.json"
     if not path.exists():
-        tried = try_formats(completer, one, exemplars, trials, setting)
+        development = [problem for problem in files.development if problem.meta.get("benchmark") == one.name]
+        trials = few_shot.in_turn(development, config.trials)
+        tried = try_formats(completer, one, exemplars, trials, setting, config.few_shot)
         write_json(path, [trial._asdict() for trial in tried])
-    tried = json.loads(path.read_text(encoding="utf-8"))
-    return ask_text(tried[0]["form"], exemplars), {"format": tried[0]["form"], "few_shot": len(exemplars)}
+    best = json.loads(path.read_text(encoding="utf-8"))[0]
+    return ask_text(best["form"], exemplars, best["shots"]), {"format": best["form"], "few_shot": best["shots"]}
+
+
+def _exemplars(name: str, seed: int, n: int) -> list[Problem]:
+    """Training problems with their solutions, `n` in each language, the families taking turns."""
+    drawn = [item(family, "train", seed, index) for family in _families(name) for index in range(n)]
+    solved = [
+        made.model_copy(update={"meta": made.meta | {"solution": assistant_message(one)}})
+        for one, made in ((one, problem(one)) for one in drawn)
+    ]
+    languages = sorted({one.meta["language"] for one in solved})
+    own = [[one for one in solved if one.meta["language"] == language] for language in languages]
+    return [one for problems in own for one in few_shot.in_turn(problems, n)]
 
 
 def _chance(files: _Files) -> dict[str, Any]:
@@ -171,11 +184,13 @@ def _commonest(files: _Files, seed: int) -> dict[str, Any]:
 
 def _commonest_answer(name: str, seed: int) -> str:
     """The most frequent reference of the training split; of equally frequent ones the first in order."""
-    families = [family for family, stands_for in BENCHMARK.items() if stands_for == name]
-    counts = Counter(
-        training_problem(family, seed, index).reference for family in families for index in range(N_COMMONEST)
-    )
+    drawn = (item(family, "train", seed, index) for family in _families(name) for index in range(N_COMMONEST))
+    counts = Counter(one.answer for one in drawn)
     return min(counts, key=lambda answer: (-counts[answer], answer))
+
+
+def _families(name: str) -> list[str]:
+    return [family for family, stands_for in BENCHMARK.items() if stands_for == name]
 
 
 def _baseline_response(one: Benchmark, problem: Problem, said: str) -> Response:
