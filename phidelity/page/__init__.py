@@ -1,0 +1,1 @@
+"""What every page that we make has in common: escaping, style, layout and figures (over jinja2)."""

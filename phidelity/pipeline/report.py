@@ -1,0 +1,240 @@
+"""What people see of a run: MODEL_CARD.md in the sections of phi-4's own card, and report.html, one file.
+
+No stage: `run` calls it last, and it may be called on any run directory, however far that came. Every number is taken
+from a manifest or a stage's file; where a stage is absent its section says so. Neither file is hashed.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from phidelity.data.mixture import PHI4_SHARES
+from phidelity.model.config import ModelConfig, census
+from phidelity.page.figures import Bar, Dot, bar_chart, dot_plot, line_chart, share_bar
+from phidelity.page.layout import render_markdown, render_page
+from phidelity.pipeline.evidence import (
+    TRAINING,
+    Run,
+    curves,
+    model_shape,
+    period,
+    read_run,
+    searched_answers,
+    take_census,
+    validation_columns,
+)
+from phidelity.pipeline.manifest import ROAD
+from phidelity.pipeline.scoreboard import Scoreboard, direction, mean_interval, scoreboard
+from phidelity.pipeline.status import readable_size
+from phidelity.records import atomic
+
+TEMPLATES = Path(__file__).parent / "templates"
+CARD, REPORT = "MODEL_CARD.md", "report.html"
+EXCERPT = 700
+"""Characters shown of a text (*ours*)."""
+PAIR_MEASURES = {
+    "accuracy": "Pairs whose chosen side is the likelier",
+    "margin_gained": "Margin gained over the reference (nats)",
+    "chosen_logprob": "Log-probability of the chosen side",
+    "rejected_logprob": "Log-probability of the rejected side",
+}
+RATES = {
+    "attack_success": "Attack success",
+    "over_refusal": "Over-refusal of harmless twins",
+    "useful": "Useful answers to harmless twins",
+    "pair_rate": "Pairs refused and answered rightly",
+    "undetermined": "Undetermined verdicts",
+}
+"""What break-fix measures before and after, with names for people."""
+
+SIDES = ("before", "after")
+
+
+def write_report(run: Path) -> None:
+    """Write MODEL_CARD.md and report.html of the run directory `run`, from whatever stages are done."""
+    facts = gather(read_run(run))
+    for name, render in ((CARD, render_markdown), (REPORT, render_page)):
+        with atomic(run / name, "w") as file:
+            file.write(render(TEMPLATES, name, **facts))
+
+
+def gather(run: Run) -> dict[str, Any]:
+    """All that the templates show, by name."""
+    board = scoreboard(run)
+    return {
+        "run": run,
+        "road": ROAD,
+        "size": readable_size,
+        "excerpt": _excerpt,
+        "direction": direction,
+        "mean_interval": mean_interval,
+        "training": TRAINING,
+        "banner": f"{_subject(run)} trained by Phidelity; not phi-4; not affiliated with Microsoft",
+        "parameters": _parameters(run),
+        "shape": model_shape(run),
+        "period": period(run),
+        "census": take_census(run),
+        "mixture": mixture(run),
+        "dropped": run.json("corpus", "dropped.json"),
+        "board": board,
+        "math": _mini_math(board),
+        "searched": searched_answers(run),
+        "pair_measures": PAIR_MEASURES,
+        "rates": RATES,
+        "safety": safety(run),
+        "by_rules": by_rules(run),
+        "samples": _samples(run),
+        "charts": charts(run, board),
+    }
+
+
+def mixture(run: Run) -> list[dict[str, Any]]:
+    """The portions of pretraining, or as they were planned; with phi-4's own shares beside."""
+    trained, planned = run.summary("pretrain"), run.json("shards", "mixture.json")
+    if trained:
+        portions = trained["mixture"]
+    elif planned:
+        unique, epochs, tokens = planned["unique_tokens"], planned["epochs"], planned["tokens"]
+        portions = [
+            {"group": group, "share": share, "tokens": share * tokens, "unique": unique[group], "epochs": epochs[group]}
+            for group, share in planned["shares"].items()
+            if share
+        ]
+    else:
+        return []
+    order = {group: place for place, group in enumerate(PHI4_SHARES)}
+    portions = sorted(portions, key=lambda portion: order.get(portion["group"], len(order)))
+    return [portion | {"phi4": PHI4_SHARES.get(portion["group"])} for portion in portions]
+
+
+def safety(run: Run) -> dict[str, Any] | None:
+    """What break-fix found, with the gate's rules; None where it is not done."""
+    summary, scores = run.summary("breakfix"), run.json("breakfix", "rounds/0/scores.json")
+    if summary is None or scores is None:
+        return None
+    return {"summary": summary, "scores": scores, "gate": run.json("breakfix", "rounds/0/gate.json")}
+
+
+def by_rules(run: Run) -> bool:
+    """Whether both attacker and judge of the recipe are rules; else a model is behind one of them."""
+    tables = [run.recipe.get(role) or {} for role in ("attacker", "judge")]
+    return all(table.get("kind") == "rules" for table in tables)
+
+
+def charts(run: Run, board: Scoreboard | None) -> dict[str, Any]:
+    """Every figure of the report by name; empty where there is nothing to draw."""
+    found: dict[str, Any] = {f"loss/{stage}": _loss(run, stage) for stage in ("pretrain", "midtrain", "sft")}
+    found |= {f"margin/{stage}": _margin(run, stage) for stage in ("pivotal_dpo", "judged_dpo")}
+    rates = {f"rate/{stage}": curves(run, stage, {"lr": "learning rate"}) for stage in TRAINING}
+    found |= {
+        name: line_chart(f"Learning rate, {name[5:]}", lines, x_label="step", y_label="learning rate", height=170)
+        for name, lines in rates.items()
+    }
+    shares = [(portion["group"], portion["share"]) for portion in mixture(run)]
+    found["mixture"] = share_bar("Share of training tokens by group", shares) if shares else Markup("")
+    found["funnel"] = _funnel(run.json("corpus", "dropped.json"))
+    found["scores"] = _panels(board)
+    found["changes"] = _changes(board)
+    found["attacks"] = _attacks(run.json("breakfix", "rounds/0/scores.json"))
+    return found
+
+
+def _loss(run: Run, stage: str) -> Markup:
+    lines = curves(run, stage, {"loss": "training", "validation": "validation"} | validation_columns(run, stage))
+    if [line.name for line in lines].count("chat"):
+        lines = [line for line in lines if line.name != "chat"]
+    return line_chart(f"Loss, {stage}", lines, x_label="step", y_label="nats per token")
+
+
+def _margin(run: Run, stage: str) -> Markup:
+    lines = curves(run, stage, {"pairs/margin_gained": "margin gained, held-out pairs", "loss": "loss"})
+    return line_chart(f"Preference margin and loss, {stage}", lines, x_label="step", y_label="nats", height=220)
+
+
+def _funnel(dropped: dict[str, Any] | None) -> Markup:
+    if not dropped:
+        return Markup("")
+    read, kept, reasons = dropped["read"], dropped["kept"], dropped["dropped_by_reason"]
+    counts = [("read", read["documents"]), *sorted(reasons.items(), key=lambda pair: -pair[1])]
+    bars = [Bar(name, n, f"{n:,} ({n / read['documents']:.1%})") for name, n in (*counts, ("kept", kept["documents"]))]
+    return bar_chart("Documents read, dropped by reason, and kept", bars)
+
+
+def _panels(board: Scoreboard | None) -> list[Markup]:
+    if board is None:
+        return []
+    return [dot_plot(title, dots, x_label="score, %, with 95 % interval") for title, dots in board.panels if dots]
+
+
+def _changes(board: Scoreboard | None) -> list[Markup]:
+    """One panel a stage, all on one symmetric scale."""
+    if board is None:
+        return []
+    cells = [cell for change in board.changes for cell in change.cells if cell]
+    reach = max((abs(end) for cell in cells for end in (cell.low, cell.high)), default=1.0)
+    return [
+        dot_plot(
+            change.label,
+            [
+                Dot(title, cell.mean, cell.low, cell.high)
+                for title, cell in zip(board.titles, change.cells, strict=True)
+                if cell
+            ],
+            x_label="change in points, with 95 % interval",
+            low=-reach,
+            high=reach,
+            zero=True,
+        )
+        for change in board.changes
+        if any(change.cells)
+    ]
+
+
+def _attacks(scores: dict[str, Any] | None) -> Markup:
+    if not scores:
+        return Markup("")
+    rated = [(f"{kind}, {side}", scores[side]["family"][kind]) for kind in scores["after"]["family"] for side in SIDES]
+    dots = [_attack_dot(name, rate) for name, rate in rated if rate["attack_success"] is not None]
+    return dot_plot("Attack success by family", dots, x_label="granted, %, with 95 % interval; hollow: before")
+
+
+def _attack_dot(name: str, rate: dict[str, Any]) -> Dot:
+    low, high = rate["attack_success_95"]
+    return Dot(name, 100 * rate["attack_success"], 100 * low, 100 * high, hollow=name.endswith("before"))
+
+
+def _subject(run: Run) -> str:
+    n = _parameters(run)
+    return f"{n:,}-parameter miniature" if n else "Unfinished miniature, model not yet chosen,"
+
+
+def _parameters(run: Run) -> int:
+    """As counted in training or export, else from the recipe; 0 where no model is in sight."""
+    for stage in ("pretrain", "export"):
+        if summary := run.summary(stage):
+            return int(summary["parameters"])
+    shape = run.recipe.get("model")
+    return census(ModelConfig.model_validate(shape)).total if shape else 0
+
+
+def _mini_math(board: Scoreboard | None) -> dict[str, Any] | None:
+    """Mini-MATH after SFT beside always giving the commonest answer: the road's own measure of success."""
+    rows = {row.name: row for row in board.rows} if board else {}
+    if board is None or "math" not in board.benchmarks or not {"sft", "commonest answer"} <= set(rows):
+        return None
+    place = board.benchmarks.index("math")
+    after, commonest = rows["sft"].cells[place], rows["commonest answer"].cells[place]
+    if not after or not commonest or after["score"] is None:
+        return None
+    return {"sft": after, "commonest": commonest, "above": after["interval"][0] > commonest["score"]}
+
+
+def _samples(run: Run) -> dict[str, str]:
+    """samples.md of each training stage that wrote one."""
+    found = {stage: run.file(stage, "samples.md") for stage in TRAINING}
+    return {stage: path.read_text(encoding="utf-8") for stage, path in found.items() if path}
+
+
+def _excerpt(text: str, n: int = EXCERPT) -> str:
+    return text if len(text) <= n else f"{text[:n]} … ({len(text):,} characters)"
