@@ -197,6 +197,15 @@ def test_dpo_starts_at_ln_2_and_learns_the_preference(tmp_path: Path) -> None:
     assert summary["pairs/accuracy"] == 1.0
 
 
+def test_without_pairs_the_model_stays_and_the_log_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    model = a_model()
+    before = bytes_of(model)
+    summary = train_dpo(model, TOKENIZER, [], DpoConfig(optim=OPTIM), seed=1, out=tmp_path)
+    assert summary == {"pairs": 0, "steps": 0}
+    assert bytes_of(model) == before
+    assert "no preference pairs" in caplog.text
+
+
 def test_a_resumed_dpo_run_equals_an_unbroken_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "SAVE_EVERY", 10)
     pairs = [a_pair(n, kind) for n in range(12) for kind in ("token", "full")]

@@ -5,6 +5,7 @@ pass over each continuation. Reference margins are those of the starting weights
 step, so rewards begin at zero and the loss at ln 2 (phi-4 report §4.2-4.3; beta and rates are not published).
 """
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,9 @@ from phidelity.tokenizer.chat import render
 from phidelity.train.loop import Loss, Measure, Metrics, train
 from phidelity.train.objectives import margin_loss, sequence_logprobs, token_pair_margin
 from phidelity.train.optim import OptimConfig
+
+
+log = logging.getLogger(__name__)
 
 
 class DpoConfig(Config):
@@ -64,10 +68,14 @@ def train_dpo(
     name: str = "dpo",
     progress: Progress = SILENT,
 ) -> Metrics:
-    """Train `model` in place on `pairs`; returns what was measured on held-out pairs before and after."""
+    """Train `model` in place on `pairs`; returns what was measured on held-out pairs before and after.
+
+    Without a pair the model stays as it is, and log and summary say so: a search may rightly find none.
+    """
     rows = [encode(pair, tokenizer, model.config.context_len) for pair in pairs]
     if not rows:
-        raise UserError("There are no preference pairs to train on; expected at least one. Raise the budget of pairs.")
+        log.warning("%s: there are no preference pairs, so the model stays as it is; raise the budget of pairs", name)
+        return {"pairs": 0, "steps": 0}
     with torch.no_grad():
         for chunk in _chunks(rows, 64):
             for row, margin in zip(chunk, margins(model, chunk).tolist(), strict=True):

@@ -64,6 +64,7 @@ def train_on_shards(
             "no whole step. Expected tokens >= batch_tokens >= context_len."
         )
     loader = Loader(shards, config.shares, context_len=config.context_len, batch_rows=n_rows, seed=seed)
+    _check_tokenizer(loader, tokenizer)
     unique = {group: packed.shard.n_tokens for group, packed in loader.groups.items()}
     portions = mixture(loader.shares, unique, config.tokens)
     check_epochs(portions, config.max_epochs)
@@ -98,6 +99,15 @@ def train_on_shards(
         "mixture": [portion._asdict() for portion in portions],
         "packing_waste": loader.waste,
     }
+
+
+def _check_tokenizer(loader: Loader, tokenizer: Tokenizer) -> None:
+    for group, packed in loader.groups.items():
+        if packed.shard.tokenizer != tokenizer.digest:
+            raise UserError(
+                f"Shard {group!r} was written with tokenizer {packed.shard.tokenizer}; the model has {tokenizer.digest}. "
+                "Write the shards again with the model's tokenizer."
+            )
 
 
 def write_samples(path: Path, model: Transformer, tokenizer: Tokenizer, shards: Path, seed: int) -> None:
