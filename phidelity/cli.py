@@ -19,8 +19,7 @@ from phidelity import terminal
 from phidelity.config import UserError
 from phidelity.pipeline import status as runs
 from phidelity.pipeline.manifest import ROAD
-from phidelity.progress import Progress
-from phidelity.records import Conversation, Message, atomic
+from phidelity.records import Conversation, Message
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
 FILE = click.Path(path_type=Path, dir_okay=False)
@@ -163,55 +162,19 @@ def generate(
         raise click.UsageError("--input FILE and --out FILE belong together.")
     from phidelity.completion import SamplingParams
     from phidelity.engine.llm import open_model
+    from phidelity.engine.offline import answer_file, as_prompt
 
     llm = open_model(runs.resolve_model(model))
     params = SamplingParams(temperature=temperature, max_tokens=max_tokens, seed=seed)
     if source and out:
-        ids, prompts = _read_prompts(source, raw)
         with terminal.watching(sys.stderr) as progress:
-            _write_answers(out, ids, _complete(llm, prompts, params, progress))
-        click.echo(json.dumps({"answers": len(ids), "out": str(out)}) if as_json else f"{len(ids)} answers in {out}")
+            n = answer_file(llm, source, out, params, raw=raw, progress=progress)
+        click.echo(json.dumps({"answers": n, "out": str(out)}) if as_json else f"{n} answers in {out}")
         return
-    (completion,) = llm.complete([_prompt("prompt", prompt or "", raw)], params)
+    (completion,) = llm.complete([as_prompt(prompt or "", raw=raw)], params)
     if completion.finish_reason == "context_exceeded":
         raise UserError(f"The prompt has {completion.usage.prompt_tokens} tokens; {model} reads {llm.context_len}.")
     click.echo(completion.model_dump_json() if as_json else completion.text)
-
-
-def _prompt(name: str, text: str, raw: bool) -> Conversation | str:
-    return text if raw else Conversation(id=name, messages=(Message(role="user", content=text),))
-
-
-def _read_prompts(path: Path, raw: bool) -> tuple[list[str], list[Conversation | str]]:
-    """Ids (or row numbers from 0) and prompts of a file of JSON lines."""
-    ids: list[str] = []
-    prompts: list[Conversation | str] = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines()):
-        try:
-            row = json.loads(line)
-            name = str(row.get("id", number))
-            messages = row.get("messages")
-            talk = Conversation(id=name, messages=messages) if messages else _prompt(name, row["prompt"], raw)
-        except (ValueError, KeyError, AttributeError) as error:
-            raise UserError(
-                f'{path}, line {number + 1}: {error}. Expected a JSON object with "prompt" or "messages" a line.'
-            ) from None
-        ids.append(name)
-        prompts.append(talk)
-    if not prompts:
-        raise UserError(f'{path} is empty. Expected one JSON object with "prompt" or "messages" a line.')
-    return ids, prompts
-
-
-def _complete(llm: Any, prompts: Sequence[Any], params: Any, progress: Progress) -> list[Any]:
-    with progress.task("generate", len(prompts), "answers") as task:
-        return llm.complete(prompts, params, on_done=lambda *_: task.advance())
-
-
-def _write_answers(path: Path, ids: Sequence[str], completions: Sequence[Any]) -> None:
-    with atomic(path, "w") as file:
-        for name, completion in zip(ids, completions, strict=True):
-            file.write(json.dumps({"id": name} | completion.model_dump(mode="json"), ensure_ascii=False) + "\n")
 
 
 @main.command()
@@ -280,7 +243,7 @@ def inspect(model: Path, as_json: bool) -> None:
         "tokenizer": Tokenizer.load(folder).vocab_size,
         "cache_bytes_per_token": cache_bytes_per_token(config),
     }
-    click.echo(json.dumps(facts) if as_json else _aligned(facts))
+    click.echo(json.dumps(facts) if as_json else terminal.aligned(facts))
 
 
 @main.command()
@@ -306,7 +269,31 @@ def plan(recipe: str, gpus: int | None, gpu: str | None, assignments: Sequence[s
         gpus=gpus,
         gpu=gpu,
     )
-    click.echo(json.dumps(facts) if as_json else _aligned(facts))
+    click.echo(json.dumps(facts) if as_json else terminal.aligned(facts))
+
+
+@main.command()
+@click.argument("name", metavar="NAME", type=click.Choice(["train"]))
+@click.option("--peer", "peers", multiple=True, metavar="NAME=PATH", help="A checkout to measure against.")
+@json_option
+def bench(name: str, peers: Sequence[str], as_json: bool) -> None:
+    """Measure speed: `train` is a training step against the machine's matrix product."""
+    from phidelity.bench import train
+    from phidelity.device import describe_machine
+
+    places = dict(_pair(peer) for peer in peers)
+    rows = {"train": train.run}[name](places)
+    result = {"bench": name, "machine": describe_machine(), "rows": rows}
+    click.echo(json.dumps(result) if as_json else "\n".join(map(terminal.bench_row, rows)))
+
+
+def _pair(peer: str) -> tuple[str, Path]:
+    name, separator, path = peer.partition("=")
+    if not separator:
+        raise click.BadParameter(f"{peer!r}: expected NAME=PATH, such as nanogpt=../nanoGPT")
+    if not Path(path).is_dir():
+        raise UserError(f"--peer {name}: no folder {path}; expected a checkout of {name}. Clone it there first.")
+    return name, Path(path)
 
 
 @main.group()
@@ -322,23 +309,6 @@ def look(path: Path, n: int) -> None:
     from phidelity.data.look import look as look_at
 
     click.echo("\n\n".join(look_at(path, n)))
-
-
-def _aligned(facts: dict[str, Any], indent: str = "") -> str:
-    """Nested facts, one `name  value` a line."""
-    lines = []
-    for name, value in facts.items():
-        if isinstance(value, dict):
-            lines += [f"{indent}{name}", _aligned(value, indent + "  ")]
-        else:
-            lines.append(f"{indent}{name:<24}{_shown(value)}")
-    return "\n".join(lines)
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return str(value)
-    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
 
 
 if __name__ == "__main__":

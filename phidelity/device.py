@@ -66,6 +66,13 @@ def describe_device() -> str:
     return f"{processor_name()}, {torch.get_num_threads()} threads{gpu}"
 
 
+def describe_machine() -> dict[str, str | int]:
+    """What a benchmark's figures were measured on."""
+    return {"processor": processor_name(), "threads": torch.get_num_threads(), "torch": torch.__version__} | (
+        {"gpu": torch.cuda.get_device_name()} if torch.cuda.is_available() else {}
+    )
+
+
 def processor_name() -> str:
     """The processor as it names itself."""
     try:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import TextIO
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, TaskID, TaskProgressColumn, TextColumn
@@ -139,6 +139,29 @@ def clock_time(seconds: float) -> str:
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
+def aligned(facts: dict[str, Any], indent: str = "") -> str:
+    """Nested facts, one `name  value` a line."""
+    lines = []
+    for name, value in facts.items():
+        if isinstance(value, dict):
+            lines += [f"{indent}{name}", aligned(value, indent + "  ")]
+        else:
+            lines.append(f"{indent}{name:<26} {_shown(value)}")
+    return "\n".join(lines)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+
+
+def bench_row(row: dict[str, Any]) -> str:
+    """One row of a benchmark's table."""
+    ours = f"{row['what']:<20}{row['ours']:>12,.4g} {row['unit']:<12}"
+    return ours + (f"{row['peer']} {row['theirs']:,.4g}, ratio {row['ratio']:.2f}" if row["theirs"] else "")
 
 
 def _print_timed(stream: TextIO, line: str, indent: str = "") -> None:

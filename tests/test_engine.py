@@ -1,5 +1,6 @@
 """The engine: equal to a plain forward, indifferent to companions, order and history, and exact about endings."""
 
+from collections.abc import Iterator
 from functools import cache
 
 import numpy as np
@@ -30,6 +31,14 @@ def random_model(config: ModelConfig = CONFIG, seed: int = 1, scale: float = 3.0
         if parameter.ndim == 2:
             parameter.mul_(scale)
     return model
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @cache
@@ -73,16 +82,12 @@ def test_companions_change_no_bit() -> None:
 @pytest.mark.parametrize("n_threads", [1, 2])
 def test_companions_change_no_bit_where_sums_are_long(n_threads: int) -> None:
     config = CONFIG.model_copy(update={"n_layers": 1, "d_model": 256, "d_ff": 1792})
-    before = torch.get_num_threads()
     torch.set_num_threads(n_threads)
-    try:
-        llm = LLM(random_model(config), TOKENIZER, "wide")
-        prompts = random_prompts(64, longest=20, seed=6)
-        params = WARM.model_copy(update={"max_tokens": 4})
-        together = llm.complete(prompts, params)
-        assert [llm.complete([prompt], params)[0] for prompt in prompts[:5]] == together[:5]
-    finally:
-        torch.set_num_threads(before)
+    llm = LLM(random_model(config), TOKENIZER, "wide")
+    prompts = random_prompts(64, longest=20, seed=6)
+    params = WARM.model_copy(update={"max_tokens": 4})
+    together = llm.complete(prompts, params)
+    assert [llm.complete([prompt], params)[0] for prompt in prompts[:5]] == together[:5]
 
 
 def test_order_number_of_slots_and_history_change_nothing() -> None:

@@ -89,7 +89,8 @@ def _our_step(shape: Shape) -> tuple[Callable[[], Any], float]:
 def _nanogpt_step(shape: Shape, path: Path) -> tuple[Callable[[], Any], float]:
     """The same update by nanoGPT's own model and optimiser settings, without compilation, as on its CPU path."""
     spec = importlib.util.spec_from_file_location("nanogpt_model", path / "model.py")
-    assert spec and spec.loader
+    assert spec
+    assert spec.loader
     module = importlib.util.module_from_spec(spec)
     sys.modules["nanogpt_model"] = module
     spec.loader.exec_module(module)

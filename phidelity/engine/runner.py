@@ -1,24 +1,28 @@
 """Forward passes over the slots: prefill in fixed chunks of one sequence, decode one token of every sequence.
 
-On CPU a request's bits must not depend on its companions. A matrix product gives a row the same bits whatever the
-other rows are, but not whatever their *number* is: fewer than 16 rows, or many rows with long sums, take another
-kernel (measured with MKL). So decode pads its batch to a multiple of 16 rows, and `widest_batch` measures, on this
-machine and this model, how many rows may stand together before bits change.
+On CPU a request's bits must not depend on its companions. Matrix libraries choose their kernels by the number of
+rows, and at some numbers they give the last rows other bits than the first (measured with MKL: few rows, long sums,
+with AVX2 whatever 6 does not divide but for 4). So decode pads its batch to one of a few sizes, and `batch_sizes` finds
+by trial, on this machine and for this model, the sizes among which no row changes a bit.
 """
+
+import logging
 
 import numpy as np
 import torch
 
-from phidelity.engine.cache import COLUMN_STEP, SlotAttend, SlotCache
+from phidelity.engine.cache import COLUMN_BLOCK, SlotAttend, SlotCache
 from phidelity.model.config import cache_bytes_per_token
 from phidelity.model.transformer import Transformer
 
-ROW_TILE = 16
+BATCH_SIZES = (16, 24, 32, 48, 64, 96, 128)
 CHUNK = 32
 """Tokens of one sequence in a prefill pass (*ours*): also the grid on which prefixes are recomputed."""
 CAPACITY_STEP = 128
 CACHE_BYTES = 2 << 30
-"""Slots are given up, 16 at a time, where their cache would exceed this (*ours*)."""
+"""Batch sizes whose cache would exceed this are not used, but for the smallest (*ours*)."""
+
+logger = logging.getLogger(__name__)
 
 
 class Runner:
@@ -29,7 +33,7 @@ class Runner:
         self.owner: object = None
         """The scheduler whose sequences lie in the slots."""
         self.cache = SlotCache(model.config, 0, 0)
-        self._max_slots = widest_batch(model, n_slots)
+        self._sizes = batch_sizes(model, n_slots)
 
     @property
     def n_slots(self) -> int:
@@ -41,9 +45,9 @@ class Runner:
         if length <= self.cache.capacity:
             return
         capacity = -(-length // CAPACITY_STEP) * CAPACITY_STEP
-        slot_bytes = capacity * cache_bytes_per_token(self.model.config, 4)
-        affordable = max(CACHE_BYTES // slot_bytes // ROW_TILE * ROW_TILE, ROW_TILE)
-        self.cache = SlotCache(self.model.config, min(self._max_slots, affordable), capacity)
+        affordable = CACHE_BYTES // (capacity * cache_bytes_per_token(self.model.config, 4))
+        n_slots = max((size for size in self._sizes if size <= affordable), default=self._sizes[0])
+        self.cache = SlotCache(self.model.config, n_slots, capacity)
 
     def prefill(self, slot: int, tokens: np.ndarray) -> None:
         """Fill `slot` with the keys and values of `tokens`, computing only what no slot holds."""
@@ -55,7 +59,8 @@ class Runner:
 
     def decode(self, tokens: np.ndarray, positions: np.ndarray) -> torch.Tensor:
         """Feed one token each to the first slots; logits [n, V] of what follows."""
-        return decode(self.model, self.cache, tokens, positions)
+        size = next(size for size in self._sizes if size >= len(tokens))
+        return decode(self.model, self.cache, tokens, positions, size)
 
 
 @torch.inference_mode()
@@ -68,26 +73,32 @@ def prefill(model: Transformer, cache: SlotCache, slot: int, start: int, tokens:
 
 
 @torch.inference_mode()
-def decode(model: Transformer, cache: SlotCache, tokens: np.ndarray, positions: np.ndarray) -> torch.Tensor:
-    """Feed tokens [n] at positions [n] to slots 0 to n - 1 in a batch padded to whole tiles; logits [n, V]."""
+def decode(
+    model: Transformer, cache: SlotCache, tokens: np.ndarray, positions: np.ndarray, batch_size: int
+) -> torch.Tensor:
+    """Feed tokens [n] at positions [n] to slots 0 to n - 1 in a batch padded to `batch_size`; logits [n, V]."""
     n = len(tokens)
-    inputs = np.zeros((2, -(-n // ROW_TILE) * ROW_TILE, 1), dtype=np.int64)
+    inputs = np.zeros((2, batch_size, 1), dtype=np.int64)
     inputs[0, :n, 0], inputs[1, :n, 0] = tokens, positions
     padded, places = torch.from_numpy(inputs)
-    x = model(padded, places, SlotAttend(cache, slice(0, len(padded)), places, n_live=n))
+    x = model(padded, places, SlotAttend(cache, slice(0, batch_size), places, n_live=n))
     return model.logits(x[:, 0])[:n]
 
 
-def widest_batch(model: Transformer, limit: int) -> int:
-    """The most rows, a multiple of 16 up to `limit`, that give each row the bits it has among 16."""
-    cache = SlotCache(model.config, max(limit, ROW_TILE), COLUMN_STEP)
-    tile = np.arange(ROW_TILE) * 7 % model.config.vocab_size
-    start = np.zeros_like(tile)
-    expected = decode(model, cache, tile, start)
-    widest = ROW_TILE
-    for n_tiles in range(2, limit // ROW_TILE + 1):
-        logits = decode(model, cache, np.tile(tile, n_tiles), np.tile(start, n_tiles))
-        if not torch.equal(logits, expected.repeat(n_tiles, 1)):
-            break
-        widest = ROW_TILE * n_tiles
-    return widest
+def batch_sizes(model: Transformer, limit: int) -> tuple[int, ...]:
+    """Batch sizes up to `limit` (at least 16) at which a token has the same logits, bit for bit, in every row.
+
+    Where sizes fall into several such groups, the one with the widest batch is taken.
+    """
+    candidates = [size for size in BATCH_SIZES if size <= max(limit, BATCH_SIZES[0])]
+    cache = SlotCache(model.config, candidates[-1], COLUMN_BLOCK)
+    groups: list[tuple[torch.Tensor, list[int]]] = []
+    for size in candidates:
+        tokens = np.full(size, model.config.vocab_size // 2)
+        logits = decode(model, cache, tokens, np.zeros(size, dtype=np.int64), size)
+        if torch.equal(logits, logits[:1].expand_as(logits)):
+            group = next((sizes for row, sizes in groups if torch.equal(row, logits[0])), None)
+            groups.append((logits[0], [size])) if group is None else group.append(size)
+    if not groups:
+        logger.warning("No batch size gives all rows the same bits here: companions may change the last ones.")
+    return max((tuple(sizes) for _, sizes in groups), key=max, default=(candidates[-1],))

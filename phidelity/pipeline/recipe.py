@@ -20,6 +20,7 @@ from phidelity.model.config import ModelConfig
 from phidelity.pipeline.benchmarks import BenchmarksConfig, benchmarks
 from phidelity.pipeline.breakfix import BreakfixConfig, breakfix
 from phidelity.pipeline.corpus import CorpusConfig, corpus, corpus_sources
+from phidelity.pipeline.evaluate import EvaluateConfig, evaluate
 from phidelity.pipeline.export import ExportConfig, export
 from phidelity.pipeline.judged_dpo import JudgedDpoConfig, judged_dpo
 from phidelity.pipeline.judged_pairs import JudgedPairsConfig, judged_pairs
@@ -102,6 +103,7 @@ class Recipe(Config):
     judged_pairs: JudgedPairsConfig | None = None
     judged_dpo: JudgedDpoConfig | None = None
     breakfix: BreakfixConfig | None = None
+    evaluate: EvaluateConfig | None = None
     export: ExportConfig | None = None
 
 
@@ -123,6 +125,7 @@ STAGES: tuple[Stage, ...] = (
     Stage(
         "breakfix", breakfix, ("benchmarks", "synthetic", "model", "attacker", "judge", "open_model"), makes_model=True
     ),
+    Stage("evaluate", evaluate, ("benchmarks", "models", "open_model")),
     Stage("export", export, ("model",)),
 )
 
@@ -189,7 +192,7 @@ def check(recipe: Recipe, stages: Sequence[Stage]) -> list[str]:
     """What does not fit together in a recipe whose tables are each valid."""
     here = present(recipe, stages)
     mistakes = [mistake for index, stage in enumerate(here) for mistake in _missing(recipe, stage, here[:index])]
-    return [*mistakes, *_training(recipe), *_contexts(recipe), *_vocabulary(recipe)]
+    return [*mistakes, *_training(recipe), *_contexts(recipe), *_vocabulary(recipe), *_named(recipe, here)]
 
 
 def _missing(recipe: Recipe, stage: Stage, earlier: Sequence[Stage]) -> Iterator[str]:
@@ -235,3 +238,14 @@ def _vocabulary(recipe: Recipe) -> Iterator[str]:
             f"tokenizer.vocab_size {recipe.tokenizer.vocab_size} exceeds the {recipe.model.vocab_size} rows of "
             "model.vocab_size. Make them equal."
         )
+
+
+def _named(recipe: Recipe, here: Sequence[Stage]) -> Iterator[str]:
+    """Models that are asked for by the stage that makes them."""
+    makers = [stage.name for stage in here if stage.makes_model]
+    asked = [("evaluate.models", name) for name in (recipe.evaluate.models if recipe.evaluate else ())]
+    if recipe.judged_pairs and recipe.judged_pairs.older:
+        asked.append(("judged_pairs.older", recipe.judged_pairs.older))
+    for key, name in asked:
+        if name not in makers:
+            yield f"{key} names {name!r}, which makes no model in this recipe; expected some of: {', '.join(makers)}."

@@ -11,7 +11,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +22,7 @@ from phidelity.device import describe_device, make_repeatable, peak_memory, rese
 from phidelity.engine.llm import open_model
 from phidelity.pipeline.completers import completer
 from phidelity.pipeline.manifest import (
+    MANIFEST,
     PROGRESS,
     STARTED,
     Cost,
@@ -33,6 +34,7 @@ from phidelity.pipeline.manifest import (
     write_manifest,
 )
 from phidelity.pipeline.recipe import STAGES, TABLES, CompleterConfig, Recipe, Stage
+from phidelity.pipeline.report import CARD, write_report
 from phidelity.pipeline.status import RECIPE_JSON, Recorded, locked, readable_size
 from phidelity.pipeline.steps import (
     Step,
@@ -61,11 +63,12 @@ def run(
     force: Sequence[str] = (),
     environment: Mapping[str, str] | None = None,
     progress: Progress = SILENT,
+    report: Callable[[Path], None] = write_report,
 ) -> list[Manifest]:
     """Bring the run at `out` to the end of the road, or `until` a stage, or do `only` one whose inputs stand.
 
     `force` redoes stages and all that depends on them; `text` is the recipe as written; `environment` holds the
-    keys that the recipe names. Returns the manifests of the stages asked for.
+    keys that the recipe names; `report` writes card and report, last. Returns the manifests of the stages asked for.
     """
     steps = plan(recipe, out, stages)
     check_names(steps, [name for name in (until, only, *force) if name])
@@ -78,7 +81,10 @@ def run(
             _write_recipe(recipe, text, out)
             _tell_of_changed_code(asked)
             worker = _Worker(recipe, steps, environment or {}, progress)
-            return [worker.stand(step) for step in asked]
+            manifests = [worker.stand(step) for step in asked]
+            if not _is_fresh(out / CARD, [step.folder / MANIFEST for step in asked]):
+                report(out)
+            return manifests
 
 
 class _Worker:
@@ -178,6 +184,11 @@ def _discard(out: Path, forced: Sequence[Step]) -> None:
                 os.rename(folder, doomed)
     for doomed in out.glob("*.discarded"):
         shutil.rmtree(doomed)
+
+
+def _is_fresh(page: Path, manifests: Sequence[Path]) -> bool:
+    """Whether a page was written after all that it tells of."""
+    return page.is_file() and all(page.stat().st_mtime_ns >= path.stat().st_mtime_ns for path in manifests)
 
 
 def _write_recipe(recipe: Recipe, text: str, out: Path) -> None:

@@ -26,7 +26,6 @@ from phidelity.train.loop import Loss, Measure, Metrics, train
 from phidelity.train.objectives import margin_loss, sequence_logprobs, token_pair_margin
 from phidelity.train.optim import OptimConfig
 
-
 log = logging.getLogger(__name__)
 
 

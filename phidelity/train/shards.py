@@ -104,10 +104,8 @@ def train_on_shards(
 def _check_tokenizer(loader: Loader, tokenizer: Tokenizer) -> None:
     for group, packed in loader.groups.items():
         if packed.shard.tokenizer != tokenizer.digest:
-            raise UserError(
-                f"Shard {group!r} was written with tokenizer {packed.shard.tokenizer}; the model has {tokenizer.digest}. "
-                "Write the shards again with the model's tokenizer."
-            )
+            found = f"Shard {group!r} was written with tokenizer {packed.shard.tokenizer}"
+            raise UserError(f"{found}; the model has {tokenizer.digest}. Write the shards again with the model's.")
 
 
 def write_samples(path: Path, model: Transformer, tokenizer: Tokenizer, shards: Path, seed: int) -> None:
