@@ -90,6 +90,15 @@ def test_companions_change_no_bit_where_sums_are_long(n_threads: int) -> None:
     assert [llm.complete([prompt], params)[0] for prompt in prompts[:5]] == together[:5]
 
 
+def test_companions_change_no_bit_however_long_they_are() -> None:
+    config = CONFIG.model_copy(update={"n_layers": 1, "context_len": 640})
+    llm = LLM(random_model(config), TOKENIZER, "long")
+    prompts = [prompt * 9 for prompt in random_prompts(32, longest=65, seed=7)]
+    params = WARM.model_copy(update={"max_tokens": 8})
+    together = llm.complete(prompts, params)
+    assert [llm.complete([prompt], params)[0] for prompt in prompts] == together
+
+
 def test_order_number_of_slots_and_history_change_nothing() -> None:
     prompts = random_prompts(50, seed=2) + random_prompts(10, seed=2)
     expected = engine().complete(prompts, WARM)
