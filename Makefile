@@ -14,7 +14,7 @@ run: $(VENV)/ready  ## walk the whole road of recipe tiny into runs/tiny (about 
 	$(BIN)/phi run
 
 test: $(VENV)/ready-test  ## the tests (PyPI packages alone, at most twelve minutes on two cores)
-	$(BIN)/python -m pytest --durations=15 $(ARGS)
+	$(BIN)/python -m pytest -n 2 --durations=15 $(ARGS)
 
 check: $(VENV)/ready-test  ## style, types, layers, and that generated docs are fresh
 	$(BIN)/ruff check .

@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+# Two test processes on two cores: one thread each, in the processes that tests start too.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 from phidelity.progress import Task
 
 
