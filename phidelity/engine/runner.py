@@ -15,12 +15,13 @@ from phidelity.engine.cache import COLUMN_BLOCK, SlotAttend, SlotCache
 from phidelity.model.config import cache_bytes_per_token
 from phidelity.model.transformer import Transformer
 
-BATCH_SIZES = (16, 24, 32, 48, 64, 96, 128)
+BATCH_SIZES = (16, 24, 32, 48, 64)
+"""Sizes that are tried (*ours*); fewer rows are slower per row, more fill caches."""
 CHUNK = 32
 """Tokens of one sequence in a prefill pass (*ours*): also the grid on which prefixes are recomputed."""
 CAPACITY_STEP = 128
 CACHE_BYTES = 2 << 30
-"""Batch sizes whose cache would exceed this are not used, but for the smallest (*ours*)."""
+"""Fewer slots are used where their cache would exceed this, down to the smallest batch (*ours*)."""
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +34,8 @@ class Runner:
         self.owner: object = None
         """The scheduler whose sequences lie in the slots."""
         self.cache = SlotCache(model.config, 0, 0)
-        self._sizes = batch_sizes(model, n_slots)
+        self._sizes = batch_sizes(model)
+        self._max_slots = n_slots
 
     @property
     def n_slots(self) -> int:
@@ -46,7 +48,8 @@ class Runner:
             return
         capacity = -(-length // CAPACITY_STEP) * CAPACITY_STEP
         affordable = CACHE_BYTES // (capacity * cache_bytes_per_token(self.model.config, 4))
-        n_slots = max((size for size in self._sizes if size <= affordable), default=self._sizes[0])
+        wanted = min(self._max_slots, affordable)
+        n_slots = next((size for size in self._sizes if size >= wanted), self._sizes[-1])
         self.cache = SlotCache(self.model.config, n_slots, capacity)
 
     def prefill(self, slot: int, tokens: np.ndarray) -> None:
@@ -85,20 +88,21 @@ def decode(
     return model.logits(x[:, 0])[:n]
 
 
-def batch_sizes(model: Transformer, limit: int) -> tuple[int, ...]:
-    """Batch sizes up to `limit` (at least 16) at which a token has the same logits, bit for bit, in every row.
+def batch_sizes(model: Transformer) -> tuple[int, ...]:
+    """The batch sizes at which a token has the same logits, bit for bit, in every row and at every size.
 
-    Where sizes fall into several such groups, the one with the widest batch is taken.
+    Where sizes fall into several such groups, the largest group is taken, then the one with the widest batch.
     """
-    candidates = [size for size in BATCH_SIZES if size <= max(limit, BATCH_SIZES[0])]
-    cache = SlotCache(model.config, candidates[-1], COLUMN_BLOCK)
+    cache = SlotCache(model.config, BATCH_SIZES[-1], COLUMN_BLOCK)
+    trials = np.arange(1, 4) * model.config.vocab_size // 4
     groups: list[tuple[torch.Tensor, list[int]]] = []
-    for size in candidates:
-        tokens = np.full(size, model.config.vocab_size // 2)
-        logits = decode(model, cache, tokens, np.zeros(size, dtype=np.int64), size)
-        if torch.equal(logits, logits[:1].expand_as(logits)):
-            group = next((sizes for row, sizes in groups if torch.equal(row, logits[0])), None)
-            groups.append((logits[0], [size])) if group is None else group.append(size)
+    for size in BATCH_SIZES:
+        start = np.zeros(size, dtype=np.int64)
+        logits = torch.stack([decode(model, cache, np.full(size, token), start, size) for token in trials])
+        if torch.equal(logits, logits[:, :1].expand_as(logits)):
+            group = next((sizes for rows, sizes in groups if torch.equal(rows, logits[:, 0])), None)
+            groups.append((logits[:, 0], [size])) if group is None else group.append(size)
     if not groups:
-        logger.warning("No batch size gives all rows the same bits here: companions may change the last ones.")
-    return max((tuple(sizes) for _, sizes in groups), key=max, default=(candidates[-1],))
+        logger.warning("No batch size gives all rows the same bits here: the order of requests may change them.")
+        return BATCH_SIZES[-1:]
+    return max((tuple(sizes) for _, sizes in groups), key=lambda sizes: (len(sizes), sizes))

@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 WIDTH = 560
 MARGIN_LEFT, MARGIN_RIGHT, MARGIN_TOP, MARGIN_BOTTOM = 52, 14, 12, 42
-N_STYLES = 6
+N_STYLES = 8
 """Colours, dashes and markers that can be told apart; further series begin again."""
 MAX_MARKERS = 8
 
@@ -168,6 +168,8 @@ def _marker(x: float, y: float, place: int) -> Markup:
         "M0,-4.2L4.2,0L0,4.2L-4.2,0z",
         "M-3,-3L3,3M3,-3L-3,3",
         "M0,4L4,-3H-4z",
+        "M0,-4V4M-4,0H4",
+        "M-1.5,-4.5h3v9h-3z",
     )
     return Markup('<path class="marker s{}" transform="translate({:.1f},{:.1f})" d="{}"/>').format(
         place, x, y, shapes[place]

@@ -50,6 +50,11 @@ def percent(share: float | None, digits: int = 1) -> str:
     return "undetermined" if share is None else f"{100 * share:.{digits}f} %"
 
 
+def signed(value: float) -> str:
+    """`+3.2`, `−0.5`."""
+    return f"{value:+.1f}".replace("-", "−")
+
+
 def duration(seconds: float) -> str:
     """`4.2 s`, `3 min 05 s`, `2 h 10 min`."""
     if seconds < 60:
@@ -58,12 +63,22 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {round(seconds) % 60:02} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
 
 
-FILTERS: dict[str, Callable[..., str]] = {"number": number, "percent": percent, "duration": duration}
+FILTERS: dict[str, Callable[..., str]] = {
+    "number": number,
+    "percent": percent,
+    "signed": signed,
+    "duration": duration,
+}
 
 
 def _environment(folders: list[Path], **options: Any) -> Environment:
     environment = Environment(
-        loader=FileSystemLoader(folders), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, **options
+        loader=FileSystemLoader(folders),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        **options,
     )
     environment.filters.update(FILTERS)
     return environment

@@ -82,7 +82,7 @@ def curves(run: Run, stage: str, wanted: Mapping[str, str]) -> list[Series]:
 def validation_columns(run: Run, stage: str) -> dict[str, str]:
     """The validation losses by group that a stage measured, with their names."""
     keys = {key for row in read_lines(run.file(stage, "metrics.jsonl")) for key in row}
-    return {key: key.removeprefix("validation/") for key in sorted(keys) if key.startswith("validation/")}
+    return {key: f"held-out {key.removeprefix('validation/')}" for key in sorted(keys) if key.startswith("validation/")}
 
 
 @dataclass(slots=True)

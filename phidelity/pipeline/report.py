@@ -141,9 +141,8 @@ def charts(run: Run, board: Scoreboard | None) -> dict[str, Any]:
 
 
 def _loss(run: Run, stage: str) -> Markup:
-    lines = curves(run, stage, {"loss": "training", "validation": "validation"} | validation_columns(run, stage))
-    if [line.name for line in lines].count("chat"):
-        lines = [line for line in lines if line.name != "chat"]
+    lines = curves(run, stage, {"loss": "training", "validation": "held-out, all"} | validation_columns(run, stage))
+    lines = [line for line in lines if line.name != "held-out chat"]
     return line_chart(f"Loss, {stage}", lines, x_label="step", y_label="nats per token")
 
 

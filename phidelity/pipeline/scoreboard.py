@@ -86,11 +86,13 @@ class Scoreboard(NamedTuple):
     rows: list[Row]
     strata: list[tuple[str, list[Stratum]]]
     """By benchmark's title; the cells are those of the rows that are not `random`."""
+    n_problems: list[int]
     panels: list[tuple[str, list[Dot]]]
+    """The dots of each benchmark that was decided for some model."""
     changes: list[Change]
     attempts: list[tuple[str, Mapping[str, Any]]]
-    formats: list[tuple[str, str]]
-    """(base model, how it was asked)."""
+    notes: list[tuple[str, str]]
+    """(models, how they were asked as plain text, and which answers were not answers)."""
     transcripts: list[tuple[str, list[Transcript]]]
 
     @property
@@ -110,15 +112,17 @@ def scoreboard(run: Run) -> Scoreboard | None:
     models = [model for model in scores if model not in BASELINES]
     titles = [mini(name) for name in names]
     rows = [_row(model, scores[model], names) for model in scores]
+    drawn = [(name, _dots(scores, name)) for name in names]
     return Scoreboard(
         benchmarks=names,
         titles=titles,
         rows=rows,
         strata=_strata(scores, names),
-        panels=[(mini(name), _dots(scores, name)) for name in names],
+        n_problems=[max(rows[name]["n"] for rows in scores.values() if name in rows) for name in names],
+        panels=[(mini(name), dots) for name, dots in drawn if not all(dot.hollow for dot in dots)],
         changes=[_change(run, old, new, names, problems) for old, new in pairwise(models)],
         attempts=[(label(model), rows["simpleqa"]) for model, rows in scores.items() if _has_attempts(rows)],
-        formats=[(label(model), told) for model in models if (told := _format(scores[model]))],
+        notes=_notes(scores, models),
         transcripts=[(mini(name), _transcripts(run, models[-1], name, problems[name])) for name in names if models],
     )
 
@@ -173,15 +177,35 @@ def _has_attempts(rows: Mapping[str, Mapping[str, Any]]) -> bool:
     return "not_attempted" in rows.get("simpleqa", {})
 
 
+def _notes(scores: Scores, models: Sequence[str]) -> list[tuple[str, str]]:
+    """What there is to say of each model, once for all of which the same is said."""
+    said: dict[str, list[str]] = {}
+    for model in models:
+        for text in (_format(scores[model]), _unanswered(scores[model])):
+            if text:
+                said.setdefault(text, []).append(label(model))
+    return [(", ".join(labels), text) for text, labels in said.items()]
+
+
 def _format(rows: Mapping[str, Mapping[str, Any]]) -> str:
-    """`2 examples; question for mini-MMLU, ...`; empty for a model that was asked by chat."""
-    forms = {mini(name): row for name, row in rows.items() if "format" in row}
-    counts = sorted({str(row["few_shot"]) for row in forms.values()})
-    by_form: dict[str, list[str]] = {}
-    for name, row in forms.items():
-        by_form.setdefault(str(row["format"]), []).append(name)
-    told = "; ".join(f"format {form} for {', '.join(names)}" for form, names in by_form.items())
-    return f"{' or '.join(counts)} solved examples as plain text; {told}" if forms else ""
+    """`2 solved examples as plain text, bare for mini-MMLU, ...`; empty for a model that was asked by chat."""
+    forms: dict[str, list[str]] = {}
+    for name, row in rows.items():
+        if "format" in row:
+            forms.setdefault(f"{row['few_shot']} solved examples as plain text, {row['format']},", []).append(
+                mini(name)
+            )
+    return "; ".join(f"{form} for {', '.join(names)}" for form, names in forms.items())
+
+
+def _unanswered(rows: Mapping[str, Mapping[str, Any]]) -> str:
+    """`mini-MATH: 3 cut off; ...`."""
+    kinds = {"undetermined": "undetermined", "context_exceeded": "too long for the context", "cut_off": "cut off"}
+    told = {
+        mini(name): ", ".join(f"{row[key]} {title}" for key, title in kinds.items() if row.get(key))
+        for name, row in rows.items()
+    }
+    return "; ".join(f"{name}: {text}" for name, text in told.items() if text)
 
 
 def _problems(run: Run, name: str) -> dict[str, Problem]:
