@@ -45,9 +45,9 @@ class Bar(NamedTuple):
 
 
 def line_chart(title: str, series: Sequence[Series], *, x_label: str, y_label: str, height: int = 300) -> Markup:
-    """Lines over common axes with a legend."""
+    """Lines over common axes with a legend; nothing where no line has two points."""
     points = [point for one in series for point in one.points]
-    if not points:
+    if max((len(one.points) for one in series), default=0) < 2:
         return Markup("")
     x_ticks, y_ticks = ticks(*_range(points, 0)), ticks(*_range(points, 1))
     x = _scale(x_ticks, MARGIN_LEFT, WIDTH - MARGIN_RIGHT)
@@ -112,7 +112,8 @@ def share_bar(title: str, parts: Sequence[tuple[str, float]]) -> Markup:
         for place, (name, share) in enumerate(named)
     )
     told = "; ".join(f"{name} {share}" for name, share in named)
-    return _figure(title, f"{told}.", body, WIDTH, 32, Markup('<ol class="legend">{}</ol>').format(items))
+    legend = Markup('<ol class="legend">{}</ol>').format(items)
+    return _figure(title, f"{told}.", body, WIDTH, 32, legend, kind="figure fluid")
 
 
 def ticks(low: float, high: float, n: int = 6) -> list[float]:
@@ -234,17 +235,24 @@ def _tag(name: str, kind: str, **attributes: float | str) -> Markup:
 
 
 def _figure(
-    title: str, description: str, body: Sequence[Markup], width: float, height: float, legend: Markup | str = ""
+    title: str,
+    description: str,
+    body: Sequence[Markup],
+    width: float,
+    height: float,
+    legend: Markup | str = "",
+    kind: str = "figure",
 ) -> Markup:
     """The drawing in a box that scrolls when the screen is narrow, with its caption and legend."""
     name = slug(title)
     return Markup(
         '<figure><figcaption>{title}</figcaption><div class="scroll" tabindex="0" role="region" aria-label="{title}">'
-        '<svg class="figure" role="img" aria-labelledby="{name}-t {name}-d" viewBox="0 0 {width} {height}" '
+        '<svg class="{kind}" role="img" aria-labelledby="{name}-t {name}-d" viewBox="0 0 {width} {height}" '
         'style="--width:{width}px"><title id="{name}-t">{title}</title><desc id="{name}-d">{description}</desc>{body}'
         "</svg></div>{legend}</figure>"
     ).format(
         title=title,
+        kind=kind,
         name=name,
         width=width,
         height=height,

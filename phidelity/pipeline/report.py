@@ -147,7 +147,7 @@ def _loss(run: Run, stage: str) -> Markup:
 
 
 def _margin(run: Run, stage: str) -> Markup:
-    lines = curves(run, stage, {"pairs/margin_gained": "margin gained, held-out pairs", "loss": "loss"})
+    lines = curves(run, stage, {"pairs/margin_gained": "margin gained", "loss": "loss"})
     return line_chart(f"Preference margin and loss, {stage}", lines, x_label="step", y_label="nats", height=220)
 
 

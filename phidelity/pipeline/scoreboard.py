@@ -107,7 +107,7 @@ def scoreboard(run: Run) -> Scoreboard | None:
     if not found:
         return None
     scores = _in_order(found)
-    names = [one.name for one in BENCHMARKS if any(one.name in scores[model] for model in scores)]
+    names = list(dict.fromkeys(name for rows in scores.values() for name in rows))
     problems = {name: _problems(run, name) for name in names}
     models = [model for model in scores if model not in BASELINES]
     titles = [mini(name) for name in names]
@@ -141,7 +141,10 @@ def _in_order(scores: Mapping[str, Any]) -> dict[str, dict[str, Mapping[str, Any
     """Baselines first, then models in the order of the road, then what neither knows."""
     road = [*BASELINES, *ROAD]
     order = sorted(scores, key=lambda model: (road.index(model) if model in road else len(road), model))
-    return {model: {name: row["corrected"] for name, row in scores[model].items()} for model in order}
+    names = [one.name for one in BENCHMARKS]
+    return {
+        model: {name: scores[model][name]["corrected"] for name in names if name in scores[model]} for model in order
+    }
 
 
 def _row(model: str, rows: Mapping[str, Mapping[str, Any]], names: Sequence[str]) -> Row:
