@@ -14,15 +14,17 @@ from preference_world import TOKENIZER, TabularCompleter, speaker
 
 from phidelity.checkpoint.huggingface import foreign_config
 from phidelity.completion import Completer, Prompt, ScriptedCompleter
-from phidelity.config import parse
+from phidelity.config import UserError, parse
 from phidelity.eval.suite import BENCHMARKS
 from phidelity.grading.harm import rules_harm_judge
+from phidelity.grading.judge import rules_judge
 from phidelity.model.config import ModelConfig, census
 from phidelity.pipeline.benchmarks import BenchmarksConfig, benchmarks
 from phidelity.pipeline.breakfix import BreakfixConfig, breakfix
 from phidelity.pipeline.corpus import CorpusConfig, corpus
 from phidelity.pipeline.evaluate import EvaluateConfig, evaluate
 from phidelity.pipeline.evidence import read_run, searched_answers
+from phidelity.pipeline.judged_pairs import JudgedPairsConfig, judged_pairs
 from phidelity.pipeline.manifest import ROAD, Cost, Ingredients, Manifest, hash_outputs, write_manifest
 from phidelity.pipeline.pivotal_pairs import PivotalPairsConfig, pivotal_pairs
 from phidelity.pipeline.report import CARD, REPORT, write_report
@@ -30,7 +32,7 @@ from phidelity.pipeline.scoreboard import mini, scoreboard
 from phidelity.pipeline.synthetic import SyntheticConfig, synthetic
 from phidelity.preference.known import KnownConfig
 from phidelity.problems.policy import REFUSAL
-from phidelity.records import Problem, read_records, write_json, write_records
+from phidelity.records import Problem, write_json, write_records
 from phidelity.safety.attacks import rules_attacker
 from phidelity.statistics import paired_difference
 
@@ -132,6 +134,24 @@ def write_pivots(run: Path) -> None:
     finish(run, "pivotal_pairs", summary)
 
 
+def write_judged(run: Path) -> None:
+    """Answers of a model that is right half of the time, judged by rules."""
+    answers = (("So it is.\nAnswer: 7", 0.5), ("It may be.\nAnswer: 1", 0.5))
+    out = run / "judged_pairs"
+    out.mkdir()
+    summary = judged_pairs(
+        JudgedPairsConfig(questions=1, older="", known=KnownConfig(questions=0)),
+        synthetic=run.parent / "questions",
+        model=run / "tokenizer",
+        models={},
+        judge=rules_judge(False),
+        open_model=lambda _: TabularCompleter(speaker(hard=answers)),
+        seed=0,
+        out=out,
+    )
+    finish(run, "judged_pairs", summary)
+
+
 def refuse(_: Path) -> Completer:
     return ScriptedCompleter(lambda prompt, occurrence: REFUSAL, name="refuse")
 
@@ -205,6 +225,7 @@ def whole(tmp_path_factory) -> Path:
     )
     finish(run, "evaluate", summary)
     write_pivots(run)
+    write_judged(run)
     write_report(run)
     return run
 
@@ -226,8 +247,8 @@ class Page(HTMLParser):
     def handle_starttag(self, tag, attrs):
         self.tags[tag] += 1
         given = dict(attrs)
-        self.ids += [given["id"]] if given.get("id") else []
-        self.loaded += [value for key, value in attrs if key in ("src", "href", "data", "srcset", "action")]
+        self.ids += [given["id"] or ""] if "id" in given else []
+        self.loaded += [value or "" for key, value in attrs if key in ("src", "href", "data", "srcset", "action")]
         if tag not in self.VOID:
             self.open.append(tag)
 
@@ -410,5 +431,18 @@ def test_every_file_that_the_pages_are_made_of_lies_inside_the_package():
     assert {"layout.html", "style.css", "report.html", "MODEL_CARD.md", "evaluation.html"} <= made_of
 
 
-def test_problems_read_back_for_the_transcripts(whole):
-    assert list(read_records(whole / "synthetic" / "problems.jsonl", Problem))
+def test_a_stage_of_another_version_is_refused_in_one_line(whole, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(whole, run)
+    finish(run, "pivotal_pairs", {"pairs": 1})
+    before = texts(run)
+    with pytest.raises(UserError, match=r"questions_in_window.*--force STAGE"):
+        write_report(run)
+    assert texts(run) == before
+
+
+def test_what_the_judge_saw_is_counted_and_the_judge_is_called_rules(whole):
+    summary = read_run(whole).summary("judged_pairs")
+    assert summary
+    assert f"pairs made: {summary['pairs']}" in texts(whole)[1]
+    assert "(rules over the problems' own checkers, not a model)" in texts(whole)[1].replace("&#39;", "'")

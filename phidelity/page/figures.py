@@ -55,7 +55,8 @@ def line_chart(title: str, series: Sequence[Series], *, x_label: str, y_label: s
     body = [_y_axis(y_ticks, y, y_label, height), _x_axis(x_ticks, x, x_label, height)]
     body += [_line([(x(a), y(b)) for a, b in one.points], place % N_STYLES) for place, one in enumerate(series)]
     told = "; ".join(f"{one.name} from {_short(one.points[0][1])} to {_short(one.points[-1][1])}" for one in series)
-    return _figure(title, f"{y_label} by {x_label}: {told}.", body, WIDTH, height, _legend(series))
+    description = f"{y_label} by {x_label}: {told}."
+    return _figure(title, description, body, WIDTH, height, _legend(series), kind="figure lines")
 
 
 def dot_plot(

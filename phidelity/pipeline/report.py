@@ -7,8 +7,10 @@ from a manifest or a stage's file; where a stage is absent its section says so. 
 from pathlib import Path
 from typing import Any
 
+from jinja2 import UndefinedError
 from markupsafe import Markup
 
+from phidelity.config import UserError
 from phidelity.data.mixture import PHI4_SHARES
 from phidelity.model.config import ModelConfig, census
 from phidelity.page.figures import Bar, Dot, bar_chart, dot_plot, line_chart, share_bar
@@ -31,6 +33,8 @@ from phidelity.records import atomic
 
 TEMPLATES = Path(__file__).parent / "templates"
 CARD, REPORT = "MODEL_CARD.md", "report.html"
+RENDERERS = {REPORT: render_page, CARD: render_markdown}
+"""In the order of writing: where the card stands, the report does too."""
 EXCERPT = 700
 """Characters shown of a text (*ours*)."""
 PAIR_MEASURES = {
@@ -52,11 +56,18 @@ SIDES = ("before", "after")
 
 
 def write_report(run: Path) -> None:
-    """Write MODEL_CARD.md and report.html of the run directory `run`, from whatever stages are done."""
-    facts = gather(read_run(run))
-    for name, render in ((CARD, render_markdown), (REPORT, render_page)):
+    """Write report.html and then MODEL_CARD.md of the run directory `run`, from whatever stages are done."""
+    try:
+        facts = gather(read_run(run))
+        pages = {name: render(TEMPLATES, name, **facts) for name, render in RENDERERS.items()}
+    except (KeyError, UndefinedError) as error:
+        raise UserError(
+            f"Cannot write the report of {run}: a stage's summary or file lacks what is shown of it ({error}). "
+            "Expected those of this version's stages; redo those that another version made, with --force STAGE."
+        ) from error
+    for name, text in pages.items():
         with atomic(run / name, "w") as file:
-            file.write(render(TEMPLATES, name, **facts))
+            file.write(text)
 
 
 def gather(run: Run) -> dict[str, Any]:
