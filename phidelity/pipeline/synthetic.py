@@ -35,7 +35,7 @@ class SyntheticConfig(Config):
 
     exercises: int = Field(default=14_000, ge=0)
     """Solved word problems."""
-    drills: int = Field(default=2_500, ge=0)
+    drills: int = Field(default=3_500, ge=0)
     """Sheets of bare sums worked in columns, and tables of digits."""
     lessons: int = Field(default=600, ge=0)
     """The rule of an operation with an example."""
@@ -45,7 +45,7 @@ class SyntheticConfig(Config):
     """Small Python functions."""
     editions: int = Field(default=40, ge=0)
     """Editions of the almanac: how often each fact is told."""
-    question_sets: int = Field(default=2_500, ge=0)
+    question_sets: int = Field(default=3_500, ge=0)
     """Questions with answers, with options or without."""
     long_documents: int = Field(default=600, ge=0)
     """Chapters and recall lists, for midtraining."""

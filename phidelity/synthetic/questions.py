@@ -18,6 +18,7 @@ from phidelity.synthetic.seeds import Bank, document
 from phidelity.synthetic.textbooks import solved
 
 _TRAIN_CHAINS = tuple(pair for pair in CHAINS if chain_split(*pair) == "train")
+_KEYS = tuple(product(NAMES, things("en")))
 _GROUP = 6
 """Facts in one entry of an almanac; small enough for a context of 128."""
 
@@ -38,14 +39,16 @@ def almanac(bank: Bank, editions: int) -> Iterator[Document]:
 
 
 def question_sets(bank: Bank, n: int) -> Iterator[Document]:
-    """Questions with answers: single facts four at a time, and questions with options one at a time."""
-    kinds = ("fact", "choice_sum", "choice_fact", "choice_chain", "choice_largest")
+    """Questions with answers: facts and short lists four at a time, and questions with options one at a time."""
+    kinds = ("fact", "recall", "choice_sum", "choice_fact", "recall", "choice_chain", "choice_largest")
     for index in range(n):
         kind = kinds[index % len(kinds)]
         if kind == "fact":
             items = [bank.take("fact") for _ in range(3)] + [bank.take("unknown")]
             bank.rng("question_sets", index).shuffle(items)
             text = "\n".join(f"{item.question} {item.meta['sentence']}" for item in items)
+        elif kind == "recall":
+            text = _list(bank.rng("question_sets", index), n_lines=4, n_asked=4)
         else:
             text = _with_options(bank.take(kind), bank.rng("question_sets", index).random() < 0.5)
         yield document("question_sets", "acquired", text, bank, index, family=kind)
@@ -55,12 +58,16 @@ def recall_lists(bank: Bank, n: int) -> Iterator[Document]:
     """Long lists of who has what, with questions about single lines at the end."""
     for index in range(n):
         rng = bank.rng("recall_lists", index)
-        keys = rng.sample(list(product(NAMES, things("en"))), rng.randint(30, 48))
-        lines = [f"{person} has {rng.randint(2, 99)} {thing}." for person, thing in keys]
-        asked = rng.sample(range(len(keys)), 3)
-        lines += [f"How many {keys[n][1]} does {keys[n][0]} have? {lines[n]}" for n in asked]
-        text = "\n".join(lines)
+        text = _list(rng, n_lines=rng.randint(30, 48), n_asked=3)
         yield document("recall_lists", "acquired", text, bank, index, family="recall", long=True)
+
+
+def _list(rng: random.Random, n_lines: int, n_asked: int) -> str:
+    """Lines of who has how many of what, and questions that each go back to one of them."""
+    keys = rng.sample(_KEYS, n_lines)
+    lines = [f"{person} has {rng.randint(2, 99)} {thing}." for person, thing in keys]
+    asked = rng.sample(range(n_lines), n_asked)
+    return "\n".join((*lines, *(f"How many {keys[n][1]} does {keys[n][0]} have? {lines[n]}" for n in asked)))
 
 
 def _with_options(item: Item, labelled: bool) -> str:
