@@ -1,18 +1,23 @@
 """Fakes and small worlds that several test files share."""
 
+import email
 import json
 import os
 import subprocess
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
+from click.testing import CliRunner
 
 # Two test processes on two cores: one thread each, in the processes that tests start too.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+from phidelity.cli import main
 from phidelity.progress import Task
 
 
@@ -40,16 +45,82 @@ def listed_progress() -> ListedProgress:
     return ListedProgress()
 
 
-@pytest.fixture
-def phi() -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Run the real command in a process of its own."""
+class Done(NamedTuple):
+    """How a command ended."""
 
-    def call(*arguments: str | Path, **options) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "phidelity.cli", *map(str, arguments)]
-        environment = {**os.environ, "PYTHONWARNINGS": "error", **options.pop("env", {})}
-        return subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment, **options)
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture(scope="session")
+def phi() -> Callable[..., Done]:
+    """Run the command inside this process, which saves loading torch each time."""
+
+    def call(*arguments: str | Path, stdin: str = "") -> Done:
+        result = CliRunner().invoke(main, list(map(str, arguments)), input=stdin)
+        crash = "".join(traceback.format_exception(*result.exc_info)) if result.exc_info else ""
+        is_exit = result.exception is None or isinstance(result.exception, SystemExit)
+        return Done(result.exit_code, result.stdout, result.stderr + ("" if is_exit else crash))
 
     return call
+
+
+def phi_process(*arguments: str | Path, **options: Any) -> subprocess.Popen[str]:
+    """Start the command in a process of its own."""
+    environment = {**os.environ, **options.pop("env", {})}
+    command = [sys.executable, "-m", "phidelity.cli", *map(str, arguments)]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, **options
+    )
+
+
+def finish(process: subprocess.Popen[str]) -> Done:
+    """Wait for a command."""
+    stdout, stderr = process.communicate(timeout=300)
+    return Done(process.returncode, stdout, stderr)
+
+
+SMALL = (
+    "pretrain.tokens=8192",
+    "midtrain.tokens=8192",
+    "sft.epochs=0.2",
+    "pretrain.validation_rows=1",
+    "midtrain.validation_rows=1",
+    "model.n_layers=1",
+    "pivotal_pairs.questions=3",
+    "pivotal_pairs.screen_rollouts=4",
+    "pivotal_pairs.max_tokens=16",
+    "pivotal_pairs.known.questions=3",
+    "pivotal_pairs.known.samples=4",
+    "judged_pairs.questions=3",
+    "judged_pairs.max_tokens=16",
+    "judged_pairs.known.questions=3",
+    "breakfix.capability=8",
+    "breakfix.capability_tokens=16",
+    "breakfix.max_tokens=16",
+    "breakfix.open_families=['persona']",
+    "breakfix.sealed_families=['cipher']",
+    "evaluate.models=['midtrain', 'breakfix']",
+    "evaluate.max_tokens=16",
+    "evaluate.trials=1",
+    "corpus.sources=" + json.dumps(["python:docs", str(Path(email.__file__).parent)]),
+)
+"""What makes the recipe `minute` a matter of seconds."""
+
+
+def small(*more: str) -> list[str]:
+    """`--set` arguments for the smallest real run."""
+    return [argument for assignment in (*SMALL, *more) for argument in ("--set", assignment)]
+
+
+@pytest.fixture(scope="session")
+def small_run(tmp_path_factory) -> Path:
+    """A finished run of the smallest real recipe, all stages of it; copy it before changing anything."""
+    out = tmp_path_factory.mktemp("small") / "run"
+    done = finish(phi_process("run", "minute", "--out", out, *small()))
+    assert done.returncode == 0, done.stderr
+    return out
 
 
 def tree_hashes(run: Path) -> dict[str, dict[str, str]]:

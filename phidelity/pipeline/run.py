@@ -73,6 +73,8 @@ def run(
     steps = plan(recipe, out, stages)
     check_names(steps, [name for name in (until, only, *force) if name])
     asked, forced = choose(steps, until, only), dependents(steps, force)
+    ahead = [step for step in asked if step in forced or not read_manifest(step.folder)]
+    tables = _tables(recipe, ahead, environment or {})
     with _plain_errors(out):
         out.mkdir(parents=True, exist_ok=True)
         with locked(out):
@@ -80,7 +82,7 @@ def run(
             _discard(out, forced)
             _write_recipe(recipe, text, out)
             _tell_of_changed_code(asked)
-            worker = _Worker(recipe, steps, environment or {}, progress)
+            worker = _Worker(recipe.seed, steps, tables, progress)
             manifests = [worker.stand(step) for step in asked]
             if not _is_fresh(out / CARD, [step.folder / MANIFEST for step in asked]):
                 report(out)
@@ -90,10 +92,8 @@ def run(
 class _Worker:
     """What the stages of one run share while they work."""
 
-    def __init__(
-        self, recipe: Recipe, steps: Sequence[Step], environment: Mapping[str, str], progress: Progress
-    ) -> None:
-        self._recipe, self._steps, self._environment, self._progress = recipe, steps, environment, progress
+    def __init__(self, seed: int, steps: Sequence[Step], tables: Mapping[str, Any], progress: Progress) -> None:
+        self._seed, self._steps, self._tables, self._progress = seed, steps, tables, progress
         self._verified: set[str] = set()
 
     def stand(self, step: Step) -> Manifest:
@@ -118,7 +118,7 @@ class _Worker:
         recorder = Recorded(self._progress, step.partial)
         with _timed(step):
             summary = step.stage.function(
-                step.config, **self._arguments(step), seed=self._recipe.seed, out=step.partial, progress=recorder
+                step.config, **self._arguments(step), seed=self._seed, out=step.partial, progress=recorder
             )
             outputs = hash_outputs(step.partial)
         manifest = Manifest(
@@ -143,16 +143,23 @@ class _Worker:
             elif keyword == "models":
                 arguments[keyword] = {name: root / name / "model" for name in step.reads[keyword]}
             elif keyword in TABLES:
-                arguments[keyword] = self._table(keyword)
+                arguments[keyword] = self._tables[keyword]
             elif keyword == "open_model":
                 arguments[keyword] = open_model
             else:
                 arguments[keyword] = root / keyword
         return arguments
 
-    def _table(self, keyword: str) -> Any:
-        table = getattr(self._recipe, TABLES[keyword])
-        return table if not isinstance(table, CompleterConfig) else completer(keyword, table, self._environment)
+
+def _tables(recipe: Recipe, ahead: Sequence[Step], environment: Mapping[str, str]) -> dict[str, Any]:
+    """What the recipe's own tables give to stages; made first, so that a missing key is told before any work."""
+    tables = {}
+    for keyword in TABLES:
+        if any(keyword in step.stage.reads for step in ahead):
+            table = getattr(recipe, TABLES[keyword])
+            is_completer = isinstance(table, CompleterConfig)
+            tables[keyword] = completer(keyword, table, environment) if is_completer else table
+    return tables
 
 
 def _open_partial(step: Step) -> bool:
