@@ -17,7 +17,7 @@ from phidelity.model.transformer import Transformer
 
 BATCH_SIZES = (16, 24, 32, 48, 64)
 """Sizes that are tried (*ours*); fewer rows are slower per row, more fill caches."""
-CHUNK = 32
+CHUNK = 64
 """Tokens of one sequence in a prefill pass (*ours*): also the grid on which prefixes are recomputed."""
 CAPACITY_STEP = 128
 CACHE_BYTES = 2 << 30
@@ -34,7 +34,7 @@ class Runner:
         self.owner: object = None
         """The scheduler whose sequences lie in the slots."""
         self.cache = SlotCache(model.config, 0, 0)
-        self._sizes = batch_sizes(model)
+        self._sizes: tuple[int, ...] = ()
         self._max_slots = n_slots
 
     @property
@@ -46,11 +46,17 @@ class Runner:
         """Make room for sequences of `length` tokens; what slots held is lost when they must grow."""
         if length <= self.cache.capacity:
             return
+        self._sizes = self._sizes or batch_sizes(self.model)
         capacity = -(-length // CAPACITY_STEP) * CAPACITY_STEP
         affordable = CACHE_BYTES // (capacity * cache_bytes_per_token(self.model.config, 4))
         wanted = min(self._max_slots, affordable)
         n_slots = next((size for size in self._sizes if size >= wanted), self._sizes[-1])
         self.cache = SlotCache(self.model.config, n_slots, capacity)
+
+    def forget(self) -> None:
+        """Empty all slots, so that the next prompts are computed anew."""
+        for slot in range(self.n_slots):
+            self.cache.clear(slot)
 
     def prefill(self, slot: int, tokens: np.ndarray) -> None:
         """Fill `slot` with the keys and values of `tokens`, computing only what no slot holds."""
