@@ -1,8 +1,9 @@
 """Sums worked the way a child writes them: column by column from the least digit, the carry in words.
 
-`23 + 48: 3 + 8 = 11, write 1, carry 1. 2 + 4 + 1 = 7. So 23 + 48 = 71.` Every step is one fact about digits, so
-a model of a million parameters has some three hundred facts to learn instead of ten thousand sums; written at
-once the same model gets one in ten right, so written two in three. One phrase per step, spaces around signs.
+`23 + 48: 3 + 8 = 11, write 1, carry 1. 2 + 4 = 6, 6 + 1 = 7. So 23 + 48 = 71.` Every step is one fact about two
+numbers, so a model of a million parameters has some three hundred facts to learn instead of ten thousand sums;
+written at once the same model gets one in ten right, so written two in three. Three terms in one step were the
+commonest mistake in trials, hence never more than two. One phrase per step, spaces around signs.
 
 The rule that keeps sums apart stands here too: `sum_split` gives each sum of two numbers to one split, whatever
 the seed. Sums of two digits are tables, which everybody learns; a number of the band 43-48 is an operand in no
@@ -64,17 +65,23 @@ def _add(a: int, b: int, language: str) -> tuple[str, int]:
     if ones < 10:
         return f"{a0} + {b0} = {ones}. {a1} + {b1} = {a1 + b1}.", 10 * (a1 + b1) + ones
     carry = _WORDS[language][0].format(ones % 10, 1)
-    tens = a1 + b1 + 1
-    return f"{a0} + {b0} = {ones}, {carry}. {a1} + {b1} + 1 = {tens}.", 10 * tens + ones % 10
+    tens = a1 + b1
+    return (
+        f"{a0} + {b0} = {ones}, {carry}. {a1} + {b1} = {tens}, {tens} + 1 = {tens + 1}.",
+        10 * (tens + 1) + ones % 10,
+    )
 
 
 def _subtract(a: int, b: int, language: str) -> tuple[str, int]:
     (a1, a0), (b1, b0) = divmod(a, 10), divmod(b, 10)
     if a0 >= b0:
         return f"{a0} - {b0} = {a0 - b0}. {a1} - {b1} = {a1 - b1}.", 10 * (a1 - b1) + a0 - b0
-    ones, tens = a0 + 10 - b0, a1 - 1 - b1
+    ones, tens = a0 + 10 - b0, a1 - b1
     borrow = _WORDS[language][1]
-    return f"{a0} < {b0}, {borrow}, {a0 + 10} - {b0} = {ones}. {a1} - 1 - {b1} = {tens}.", 10 * tens + ones
+    return (
+        f"{a0} < {b0}, {borrow}, {a0 + 10} - {b0} = {ones}. {a1} - {b1} = {tens}, {tens} - 1 = {tens - 1}.",
+        10 * (tens - 1) + ones,
+    )
 
 
 def _multiply(a: int, b: int, language: str) -> tuple[str, int]:

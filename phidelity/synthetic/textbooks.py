@@ -127,11 +127,11 @@ def _table(rng: random.Random) -> str:
     if kind == 0:
         facts = [f"{digit} + {other} = {digit + other}." for other in others]
     elif kind == 1:
-        facts = [f"{digit} + {other} + 1 = {digit + other + 1}." for other in others]
+        facts = [f"{digit + other} + 1 = {digit + other + 1}." for other in others]
     elif kind == 2:
         facts = [f"{digit + other} - {digit} = {other}." for other in others]
     elif kind == 3:
-        facts = [f"{digit + other + 1} - 1 - {digit} = {other}." for other in others if digit + other < 9]
+        facts = [f"{other + 10} - {digit} = {other + 10 - digit}." for other in others if other < digit]
     else:
         facts = [f"{other} * {digit} = {other * digit}." for other in others]
     return " ".join(facts)
