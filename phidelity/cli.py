@@ -273,16 +273,16 @@ def plan(recipe: str, gpus: int | None, gpu: str | None, assignments: Sequence[s
 
 
 @main.command()
-@click.argument("name", metavar="NAME", type=click.Choice(["train"]))
+@click.argument("name", metavar="NAME", type=click.Choice(["train", "generate"]))
 @click.option("--peer", "peers", multiple=True, metavar="NAME=PATH", help="A checkout to measure against.")
 @json_option
 def bench(name: str, peers: Sequence[str], as_json: bool) -> None:
-    """Measure speed: `train` is a training step against the machine's matrix product."""
-    from phidelity.bench import train
+    """Measure speed: `train` against the machine's matrix product, `generate` against transformers."""
+    from phidelity.bench import generate, train
     from phidelity.device import describe_machine
 
     places = dict(_pair(peer) for peer in peers)
-    rows = {"train": train.run}[name](places)
+    rows = {"train": train.run, "generate": generate.run}[name](places)
     result = {"bench": name, "machine": describe_machine(), "rows": rows}
     click.echo(json.dumps(result) if as_json else "\n".join(map(terminal.bench_row, rows)))
 
