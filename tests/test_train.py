@@ -105,7 +105,7 @@ def test_a_damaged_snapshot_is_passed_over_for_the_one_before(tmp_path: Path, mo
 
 
 def test_accumulation_changes_nothing_with_ragged_documents(tmp_path: Path) -> None:
-    weights = {}
+    weights: dict[int, Transformer] = {}
     for n_micro in (1, 2, 4):
 
         def batches(step: int, n_micro: int = n_micro) -> list[Batch]:
@@ -113,10 +113,13 @@ def test_accumulation_changes_nothing_with_ragged_documents(tmp_path: Path) -> N
             parts = torch.arange(len(batch)).chunk(n_micro)
             return [batch.select(part) for part in parts]
 
-        weights[n_micro] = run(tmp_path / str(n_micro), steps=3, batches=batches)
+        weights[n_micro] = a_model()
+        optim = OptimConfig(peak_lr=1e-3, warmup=0.0)
+        out = tmp_path / str(n_micro)
+        train(weights[n_micro], token_objective, batches, steps=3, optim=optim, out=out, name="test")
     for n_micro in (2, 4):
         for one, other in zip(weights[1].parameters(), weights[n_micro].parameters(), strict=True):
-            assert torch.allclose(one, other, atol=1e-5)
+            assert torch.allclose(one, other, atol=2e-6)
 
 
 def test_changing_one_document_changes_no_logit_of_another_in_its_row() -> None:

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from phidelity.model.config import ModelConfig
-from phidelity.model.fused import RotateFunction
+from phidelity.model.fused import rotate
 
 
 class Attend(Protocol):
@@ -61,7 +61,7 @@ class Rotation(NamedTuple):
 
     def __call__(self, x: Tensor) -> Tensor:
         """Rotate [B, H, T, D]."""
-        return RotateFunction.apply(x, self.cos, self.sin)
+        return rotate(x, self.cos, self.sin)
 
 
 class Attention(nn.Module):
