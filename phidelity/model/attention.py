@@ -24,10 +24,14 @@ class Attend(Protocol):
 
 
 class CausalAttend:
-    """Every token attends to itself and earlier tokens, of its own document when `doc_ids` [B, T] are given."""
+    """Every token attends to itself and earlier tokens, of its own document when `doc_ids` [B, T] are given.
+
+    Where no row holds two documents there is no mask, and the masked half of the square is not computed.
+    """
 
     def __init__(self, doc_ids: Tensor | None = None, dtype: torch.dtype = torch.float32) -> None:
-        self.mask = None if doc_ids is None else document_mask(doc_ids, dtype)
+        is_packed = doc_ids is not None and bool((doc_ids != doc_ids[:, :1]).any())
+        self.mask = document_mask(doc_ids, dtype) if doc_ids is not None and is_packed else None
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """[B, H, T, D], [B, K, T, D], [B, K, T, D] -> [B, H, T, D]."""
