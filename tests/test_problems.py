@@ -173,6 +173,13 @@ def test_options_differ_and_every_letter_is_right_about_equally_often(name):
         assert 0.18 < sum(one.answer == letter for one in drawn) / len(drawn) < 0.32
 
 
+def test_a_worked_choice_goes_through_the_options_up_to_the_right_one():
+    drawn = items("choice_sum", "train", 100)
+    one = next(one for one in drawn if one.answer == "B")
+    first, second = one.meta["options"][:2]
+    assert one.steps[-1] == f"A) {first} no. B) {second} yes."
+
+
 def test_numbers_are_spread_so_that_no_constant_answer_is_often_right():
     drawn = [one.answer for one in items("things_en", "test", 1000)]
     assert max(drawn.count(answer) for answer in set(drawn)) < 50

@@ -33,19 +33,19 @@ Summary = dict[str, Any]
 class SyntheticConfig(Config):
     """How much of each kind of synthetic text is written."""
 
-    exercises: int = Field(default=14_000, ge=0)
-    """Solved word problems."""
-    drills: int = Field(default=3_500, ge=0)
+    exercises: int = Field(default=7_000, ge=0)
+    """Sheets of one to three solved word problems."""
+    drills: int = Field(default=2_000, ge=0)
     """Sheets of bare sums worked in columns, and tables of digits."""
     lessons: int = Field(default=600, ge=0)
     """The rule of an operation with an example."""
-    readings: int = Field(default=2_500, ge=0)
+    readings: int = Field(default=3_000, ge=0)
     """Passages with a question."""
     functions: int = Field(default=1_500, ge=0)
     """Small Python functions."""
     editions: int = Field(default=40, ge=0)
     """Editions of the almanac: how often each fact is told."""
-    question_sets: int = Field(default=3_500, ge=0)
+    question_sets: int = Field(default=4_000, ge=0)
     """Questions with answers, with options or without."""
     long_documents: int = Field(default=600, ge=0)
     """Chapters and recall lists, for midtraining."""

@@ -1,7 +1,8 @@
 """Questions with four options: small sums, comparisons, single facts, and chains of two facts.
 
-A worked answer first finds the value, then says which letter has it, then gives the letter: each a step of
-its own. `meta["options"]` holds the options in the order drawn; evaluation may show them in its own.
+A worked answer first finds the value, then goes through the options until one is it (`A) 61 no. B) 71 yes.`), then
+gives its letter: naming the letter at once is a step too large for a miniature, which then always says A.
+`meta["options"]` holds the options in the order drawn; evaluation may show them in its own.
 """
 
 import random
@@ -113,8 +114,10 @@ def _draft(
 ) -> Draft:
     options = [value, *map(str, rng.sample(others, 3))]
     rng.shuffle(options)
-    letter = LETTERS[options.index(value)]
-    steps = (f"{steps[0]} {value} is {letter}.",)
+    place = options.index(value)
+    letter = LETTERS[place]
+    wrong = [f"{LETTERS[n]}) {options[n]} no." for n in range(place)]
+    steps = (*steps, " ".join((*wrong, f"{letter}) {value} yes.")))
     return Draft(question, steps, letter, wording, stratum, {**meta, "options": options, "value": value})
 
 

@@ -16,10 +16,10 @@ from phidelity.synthetic.seeds import SOURCE, Bank
 
 SHARES: dict[str, float] = {
     "choice_sum": 0.05,
-    "choice_largest": 0.03,
+    "choice_largest": 0.04,
     "choice_fact": 0.05,
     "choice_chain": 0.05,
-    "passage": 0.1,
+    "passage": 0.12,
     "function": 0.08,
     "fact": 0.06,
     "unknown": 0.04,

@@ -64,7 +64,7 @@ def readings(bank: Bank, n: int) -> Iterator[Document]:
 
 
 def drills(bank: Bank, n: int, german: float) -> Iterator[Document]:
-    """Bare sums worked one after another; every fourth is a table of digits in mixed order."""
+    """Two bare sums worked one after another; every fourth is a table of digits in mixed order."""
     for index in range(n):
         rng = bank.rng("drills", index)
         language = "de" if rng.random() < german else "en"
