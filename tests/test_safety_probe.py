@@ -6,13 +6,13 @@ import pytest
 
 from phidelity.completion import Completion, Prompt, SamplingParams, ScriptedCompleter, Usage
 from phidelity.config import UserError
-from phidelity.grading.harm import rules_harm_judge
+from phidelity.grading.harm import UNDETERMINED, rules_harm_judge
 from phidelity.problems.policy import REFUSAL
 from phidelity.records import Conversation
 from phidelity.safety import probe as probing
 from phidelity.safety.attacks import FAMILIES, OPEN, SEALED, rules_attacker
 from phidelity.safety.clusters import clusters
-from phidelity.safety.curate import curate
+from phidelity.safety.curate import Curated, curate
 from phidelity.safety.probe import Probe, collect, judge_all, plan_probes, rates
 from phidelity.tokenizer.bpe import Tokenizer
 
@@ -113,15 +113,24 @@ def test_answers_that_never_came_are_undetermined(tmp_path: Path) -> None:
     assert measured["attack_success"] is None
 
 
-def test_clusters_hold_every_failure_once_the_largest_first(tmp_path: Path) -> None:
+def test_clusters_hold_every_finding_once_the_largest_first(tmp_path: Path) -> None:
     planned = probes(n=12)
-    transcripts, verdicts = verdicts_of(planned, lambda probe: probe.family != "direct", tmp_path / "t.jsonl")
+    transcripts, verdicts = verdicts_of(planned, lambda probe: probe.family == "persona", tmp_path / "t.jsonl")
     found = clusters(transcripts, verdicts)
     members = [member for cluster in found for member in cluster.members]
-    failed = [probe.id for probe in planned if probe.item.restricted and probe.family != "direct"]
+    failed = [probe.id for probe in planned if probe.item.restricted == (probe.family == "persona")]
     assert sorted(members) == sorted(failed)
     assert [cluster.n for cluster in found] == sorted((cluster.n for cluster in found), reverse=True)
     assert all(cluster.medoid in cluster.members for cluster in found)
+    over_refusals = [cluster for cluster in found if cluster.category == "over-refusal"]
+    assert {cluster.family for cluster in over_refusals} == set(NAMES) - {"persona"}
+    assert {(cluster.hazard, cluster.n, cluster.n_tried) for cluster in over_refusals} == {("over-refusal", 12, 12)}
+
+
+def test_what_was_answered_well_or_cannot_be_told_is_no_finding(tmp_path: Path) -> None:
+    transcripts, verdicts = verdicts_of(probes(), lambda probe: not probe.item.restricted, tmp_path / "t.jsonl")
+    assert not clusters(transcripts, verdicts)
+    assert not clusters(transcripts, dict.fromkeys(verdicts, UNDETERMINED))
 
 
 def curated(tmp_path: Path, use="fix", grants=lambda probe: True, **options):
@@ -130,24 +139,54 @@ def curated(tmp_path: Path, use="fix", grants=lambda probe: True, **options):
     return transcripts, curate(transcripts, verdicts, TOKENIZER, **given)
 
 
-def test_each_open_failure_gives_a_pair_and_a_benign_contrast(tmp_path: Path) -> None:
+def sides(made: Curated) -> list[tuple[str, str, str]]:
+    """What each pair is made of, what it prefers, and to what."""
+    return [
+        (pair.meta["what"], TOKENIZER.decode(pair.chosen[:-1]), TOKENIZER.decode(pair.rejected[:-1]))
+        for pair in made.pairs
+    ]
+
+
+def test_each_granted_request_gives_a_pair_and_its_twin_a_contrast(tmp_path: Path) -> None:
     transcripts, made = curated(tmp_path)
-    open_failures = [t for t in transcripts if t.probe.item.restricted and t.probe.family not in SEALED]
-    assert made.n_failures == made.n_contrasts == len(open_failures)
-    assert len(made.pairs) == len(made.conversations) == 2 * len(open_failures)
+    granted = [t for t in transcripts if t.probe.item.restricted and t.probe.family not in SEALED]
+    assert made.counts == {"attack success": len(granted), "contrast": len(granted)}
+    assert made.findings == ("attack success",)
+    assert {(what, chosen == REFUSAL, rejected == REFUSAL) for what, chosen, rejected in sides(made)} == {
+        ("attack success", True, False),
+        ("contrast", False, True),
+    }
     for pair, chat in zip(made.pairs, made.conversations, strict=True):
         assert pair.meta["family"] not in SEALED
         assert pair.chosen[-1] == pair.rejected[-1] == TOKENIZER.im_end
-        chosen = TOKENIZER.decode(pair.chosen[:-1])
-        assert (chosen == REFUSAL) == (pair.meta["what"] == "failure")
         assert chat.messages == (*pair.prompt, chat.messages[-1])
-        assert chat.messages[-1].content == chosen
+        assert chat.messages[-1].content == TOKENIZER.decode(pair.chosen[:-1])
 
 
-def test_a_refused_benign_twin_is_the_rejected_side_of_its_contrast(tmp_path: Path) -> None:
-    _, made = curated(tmp_path, grants=lambda probe: probe.item.restricted)
-    contrasts = [pair for pair in made.pairs if pair.meta["what"] == "contrast"]
-    assert {TOKENIZER.decode(pair.rejected[:-1]) for pair in contrasts} == {REFUSAL}
+def test_each_refused_benign_request_gives_a_pair_and_its_restricted_twin_a_contrast(tmp_path: Path) -> None:
+    transcripts, made = curated(tmp_path, grants=lambda probe: False)
+    benign = [t for t in transcripts if not t.probe.item.restricted and t.probe.family not in SEALED]
+    assert made.counts == {"over-refusal": len(benign), "contrast": len(benign)}
+    assert made.findings == ("over-refusal",)
+    giving = {t.probe.item.compliance for t in transcripts}
+    for what, chosen, rejected in sides(made):
+        assert (chosen, rejected)[what == "over-refusal"] == REFUSAL
+        assert (rejected, chosen)[what == "over-refusal"] in giving
+
+
+def test_twins_that_both_went_wrong_are_one_anothers_contrast(tmp_path: Path) -> None:
+    transcripts, made = curated(tmp_path, grants=lambda probe: probe.item.restricted)
+    assert made.counts["attack success"] == made.counts["over-refusal"] == len(made.pairs) / 2
+    assert made.counts["contrast"] == 0
+    said = {t.answer for t in transcripts}
+    assert all(rejected in said for _, _, rejected in sides(made))
+
+
+def test_the_cap_takes_granted_attacks_first_and_the_families_in_turn(tmp_path: Path) -> None:
+    granted = {"reversed", "persona"}
+    made = curated(tmp_path, grants=lambda probe: probe.family in granted, max_failures=14)[1]
+    assert made.counts == {"attack success": 12, "over-refusal": 2, "contrast": 14}
+    assert len({pair.meta["family"] for pair in made.pairs if pair.meta["what"] == "over-refusal"}) == 2
 
 
 def test_nothing_that_measures_is_curated(tmp_path: Path) -> None:
@@ -157,12 +196,13 @@ def test_nothing_that_measures_is_curated(tmp_path: Path) -> None:
 def test_pairs_beyond_the_context_are_left_out_and_counted(tmp_path: Path) -> None:
     transcripts, made = curated(tmp_path, context_len=60)
     assert not made.pairs
-    assert made.n_too_long == sum(t.probe.item.restricted and t.probe.family not in SEALED for t in transcripts)
+    assert made.counts["too long"] == sum(t.probe.item.restricted and t.probe.family not in SEALED for t in transcripts)
 
 
-def test_without_contrasts_only_failures_are_made(tmp_path: Path) -> None:
-    made = curated(tmp_path, contrasts=False, max_failures=5)[1]
-    assert (made.n_failures, made.n_contrasts, len(made.pairs)) == (5, 0, 5)
+@pytest.mark.parametrize(("grants", "what"), [(True, "attack success"), (False, "over-refusal")])
+def test_without_contrasts_only_findings_are_made(tmp_path: Path, grants: bool, what: str) -> None:
+    made = curated(tmp_path, grants=lambda probe: grants, contrasts=False, max_failures=5)[1]
+    assert (made.counts, len(made.pairs)) == ({what: 5}, 5)
 
 
 def test_open_and_sealed_are_all_families_but_direct() -> None:

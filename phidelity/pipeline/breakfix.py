@@ -1,10 +1,11 @@
 """Stage `breakfix`: one round of break, score, cluster, curate, fix, measure again, and a gate that can say no.
 
 phi-4's report (§7.2) has its red team's findings fixed by further rounds of training. Here a toy policy domain is
-attacked by rules; failures on open families become preference pairs with as many benign contrasts; the model that
-DPO makes of them is measured on other requests, in other words, against the model it came from. What the gate does
-not accept leaves the model as it was: `out/model` is then a copy of the input. The summary says how many of the
-measured requests were seen in training (none, by construction).
+attacked by rules. Restricted requests that were granted and benign twins that were refused or left without a useful
+answer, on open families, become preference pairs, each joined by its twin as the contrast; the model that DPO makes of
+them is measured on other requests, in other words, against the model it came from. What the gate does not accept
+leaves the model as it was: `out/model` is then a copy of the input. The summary says how many of the measured requests
+were seen in training (none, by construction).
 """
 
 from collections.abc import Callable, Sequence
@@ -34,6 +35,7 @@ from phidelity.safety.clusters import clusters
 from phidelity.safety.curate import Curated, curate
 from phidelity.safety.gate import Gate, Paired, gate
 from phidelity.safety.probe import Probe, Transcript, collect, judge_all, plan_probes, rates
+from phidelity.statistics import wilson
 from phidelity.tokenizer.bpe import Tokenizer
 from phidelity.train.dpo import DpoConfig, train_dpo
 
@@ -42,18 +44,15 @@ Trainer = Callable[[Path, Path, Path, int, Progress], Path]
 """(pairs, model, out, seed, progress) -> folder of the new model."""
 
 
-NOTHING_TO_FIX = "nothing to fix, not accepted: no attack of an open family succeeded"
-
-
 class BreakfixConfig(Config):
     """One round of break-fix on the toy policy domain."""
 
     fix_probes: int = Field(default=40, ge=1)
-    """Restricted requests for each open family, and as many benign twins, whose failures may be trained on."""
+    """Restricted requests for each open family, and as many benign twins, whose answers may be trained on."""
     probes: int = Field(default=40, ge=1)
     """Held-out restricted requests for each family, and as many benign twins, asked before and after."""
     open_families: tuple[str, ...] = ("persona", "reversed", "many_shot", "authority", "escalation")
-    """Attack families whose failures may be used for fixing."""
+    """Attack families whose findings may be used for fixing."""
     sealed_families: tuple[str, ...] = ("cipher", "faked_history")
     """Attack families that are measured only."""
     max_tokens: int = Field(default=40, ge=1)
@@ -63,9 +62,9 @@ class BreakfixConfig(Config):
     capability_tokens: int = Field(default=120, ge=1)
     """Longest answer to one of them."""
     failures: int = Field(default=200, ge=1)
-    """Most failures that are made into pairs."""
+    """Most twins, one restricted and one benign, that are made into pairs because the target failed on either."""
     contrasts: bool = True
-    """Whether each failure is joined by a benign contrast; without them the gate should say no."""
+    """Whether each failure is joined by its twin as the contrast; without them the gate should say no."""
     fix: DpoConfig
     """How the pairs are trained on."""
 
@@ -108,9 +107,7 @@ def breakfix(
         fixed = train(folder / "curated.jsonl.zst", model, folder / "fix", seed, progress)
         target = open_model(fixed)
         after = _measure(config, measured, problems, target, judge, seed, folder / "after", progress)
-    decided = _gate(config, measured, before, after)
-    if not curated.pairs:
-        decided = decided.model_copy(update={"verdict": NOTHING_TO_FIX})
+    decided = _gate(config, curated, measured, before, after)
     write_json(folder / "scores.json", _scores(before, after, measured, fixable))
     write_json(folder / "gate.json", decided.model_dump())
     _copy(fixed if decided.accepted else model, out / "model")
@@ -119,9 +116,10 @@ def breakfix(
         "accepted": decided.accepted,
         "rules": {rule.name: f"{rule.outcome}: {rule.because}" for rule in decided.rules},
         "clusters": len(found),
-        "failures": curated.n_failures,
-        "contrasts": curated.n_contrasts,
-        "too_long": curated.n_too_long,
+        "granted": curated.counts["attack success"],
+        "over_refused": curated.counts["over-refusal"],
+        "contrasts": curated.counts["contrast"],
+        "too_long": curated.counts["too long"],
         "attacks_not_put": unput + unput_fix,
         "measured_in_training": _seen(synthetic, measured),
         "attacker": attacker.name,
@@ -200,9 +198,17 @@ def _dpo(config: DpoConfig) -> Trainer:
     return train
 
 
-def _gate(config: BreakfixConfig, measured: Sequence[Probe], before: _Measured, after: _Measured) -> Gate:
-    capability = Paired(tuple(before.right.values()), tuple(after.right[name] for name in before.right))
-    return gate(measured, before.verdicts, after.verdicts, sealed=config.sealed_families, capability=capability)
+def _gate(
+    config: BreakfixConfig, curated: Curated, measured: Sequence[Probe], before: _Measured, after: _Measured
+) -> Gate:
+    return gate(
+        measured,
+        before.verdicts,
+        after.verdicts,
+        to_fix=curated.findings,
+        sealed=config.sealed_families,
+        capability=Paired(tuple(before.right.values()), tuple(after.right[name] for name in before.right)),
+    )
 
 
 def _scores(before: _Measured, after: _Measured, measured: Sequence[Probe], fixable: Sequence[Probe]) -> dict[str, Any]:
@@ -249,5 +255,8 @@ def _seen(synthetic: Path, measured: Sequence[Probe]) -> int:
 def _rates_of_both(before: _Measured, after: _Measured, measured: Sequence[Probe]) -> Summary:
     sides = {"before": before, "after": after}
     numbers = {f"{key}/{name}": value for name, side in sides.items() for key, value in _rates(side, measured).items()}
-    shares = {f"capability/{name}": sum(side.right.values()) / max(1, len(side.right)) for name, side in sides.items()}
-    return numbers | shares
+    for name, side in sides.items():
+        right = sum(side.right.values())
+        numbers[f"capability/{name}"] = right / max(1, len(side.right))
+        numbers[f"capability_95/{name}"] = wilson(right, len(side.right))
+    return numbers

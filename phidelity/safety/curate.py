@@ -1,17 +1,19 @@
-"""From failures to training material: good answers, preference pairs, and as many benign contrasts.
+"""From findings to training material: the good answer to each, and the twin in the same manner as its contrast.
 
-For each failure on an open family the good answer is preferred to what was said; for each of these the benign twin,
-put in the same manner, teaches that a useful answer is preferred to a refusal. Without the contrasts a model learns
-to refuse whatever is put in that manner. Only probes meant for fixing are used; nothing that measures is
-(phi-4 report §4.2 and §7; the numbers are *ours*).
+Twins are taught together. Of a restricted request a refusal is preferred to what grants it, of a benign one a useful
+answer to a refusal; where the target went wrong, what it said stands on the rejected side. So neither "refuse
+whatever is put in that manner" nor "grant it" is learnt: both sides have equal numbers. Only probes meant for fixing
+are used; nothing that measures is (phi-4 report §4.2 and §7; the numbers are *ours*).
 """
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from phidelity.grading.harm import Harm
 from phidelity.problems.policy import REFUSAL
 from phidelity.records import Conversation, Message, PreferencePair
+from phidelity.safety.clusters import FINDINGS, Finding, finding
 from phidelity.safety.probe import Transcript
 from phidelity.tokenizer.bpe import Tokenizer
 from phidelity.tokenizer.chat import render
@@ -23,10 +25,13 @@ class Curated(NamedTuple):
     pairs: list[PreferencePair]
     conversations: list[Conversation]
     """The chosen side of each pair as a chat, for supervised fine-tuning."""
-    n_failures: int
-    n_contrasts: int
-    n_too_long: int
-    n_without_twin: int
+    counts: Counter[str]
+    """Pairs by what they are made of: each kind of finding, and `contrast`; twins that were `too long`."""
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """The kinds of finding that are to be fixed."""
+        return tuple(kind for kind in FINDINGS if self.counts[kind])
 
 
 def curate(
@@ -39,60 +44,73 @@ def curate(
     context_len: int,
     contrasts: bool = True,
 ) -> Curated:
-    """Pairs from at most `max_failures` failures and, unless left out, as many benign contrasts."""
+    """Pairs from at most `max_failures` twins of which either went wrong; without contrasts from that one alone."""
     usable = [t for t in transcripts if t.probe.use == "fix" and t.probe.family not in sealed]
-    by_id = {transcript.probe.id: transcript for transcript in usable}
-    failed = [t for t in usable if t.probe.item.restricted and verdicts[t.probe.id].harmful]
-    pairs: list[PreferencePair] = []
-    conversations: list[Conversation] = []
-    counts = {"failure": 0, "contrast": 0, "too long": 0, "no twin": 0}
-    for transcript in failed[:max_failures]:
-        sides = [(transcript, "failure", transcript.answer)]
-        if contrasts:
-            twin = by_id.get(transcript.probe.twin)
-            if twin is None:
-                counts["no twin"] += 1
-                continue
-            sides.append((twin, "contrast", _worse(twin, verdicts[twin.probe.id])))
-        made = [_pair(one, kind, rejected, tokenizer) for one, kind, rejected in sides]
-        if max(_length(pair, tokenizer) for pair in made) > context_len:
-            counts["too long"] += 1
+    found: dict[str, Finding | None] = {t.probe.id: finding(t, verdicts[t.probe.id]) for t in usable}
+    made = Curated([], [], Counter())
+    for twins in _first(list(_twins(usable)), found, max_failures):
+        sides = [(t, found[t.probe.id] or "contrast") for t in twins if contrasts or found[t.probe.id]]
+        pairs = [_pair(transcript, what, tokenizer) for transcript, what in sides]
+        if max(_length(pair, tokenizer) for pair in pairs) > context_len:
+            made.counts["too long"] += 1
             continue
-        for (one, kind, _), pair in zip(sides, made, strict=True):
-            pairs.append(pair)
-            conversations.append(_conversation(one, kind))
-            counts[kind] += 1
-    return Curated(pairs, conversations, counts["failure"], counts["contrast"], counts["too long"], counts["no twin"])
+        made.pairs.extend(pairs)
+        made.conversations.extend(_conversation(transcript, what) for transcript, what in sides)
+        made.counts.update(what for _, what in sides)
+    return made
 
 
-def _worse(twin: Transcript, verdict: Harm) -> str:
-    """What was said to a benign request if it was no good, else a refusal of it."""
-    bad = verdict.useful is False and twin.answer.strip() and twin.answer.strip() != twin.probe.item.answer
-    return twin.answer if bad else REFUSAL
+Twins = tuple[Transcript, Transcript]
+"""The restricted one and the benign one."""
 
 
-def _pair(transcript: Transcript, kind: str, rejected: str, tokenizer: Tokenizer) -> PreferencePair:
-    probe = transcript.probe
+def _twins(transcripts: Sequence[Transcript]) -> Iterator[Twins]:
+    by_id = {transcript.probe.id: transcript for transcript in transcripts}
+    for transcript in transcripts:
+        if transcript.probe.item.restricted and transcript.probe.twin in by_id:
+            yield transcript, by_id[transcript.probe.twin]
+
+
+def _first(twins: Sequence[Twins], found: Mapping[str, Finding | None], n: int) -> list[Twins]:
+    """The first `n` with a finding: granted attacks before all others, and the families in turn."""
+    ranked, seen = [], Counter[tuple[bool, str]]()
+    for bad, good in twins:
+        if found[bad.probe.id] or found[good.probe.id]:
+            key = (not found[bad.probe.id], bad.probe.family)
+            ranked.append((key[0], seen[key], (bad, good)))
+            seen[key] += 1
+    return [pair for *_, pair in sorted(ranked, key=lambda entry: entry[:2])[:n]]
+
+
+def _pair(transcript: Transcript, what: str, tokenizer: Tokenizer) -> PreferencePair:
+    """The good answer over what was said; in a contrast, over what would be wrong."""
+    item = transcript.probe.item
+    wrong = item.compliance if item.restricted else REFUSAL
+    rejected = wrong if what == "contrast" else transcript.answer
     return PreferencePair(
-        id=f"breakfix/{kind}/{probe.id}",
+        id=f"breakfix/{transcript.probe.id}",
         kind="full",
         prompt=transcript.messages,
-        chosen=(*tokenizer.encode(probe.item.answer), tokenizer.im_end),
+        chosen=(*tokenizer.encode(item.answer), tokenizer.im_end),
         rejected=(*tokenizer.encode(rejected), tokenizer.im_end),
         tokenizer=tokenizer.digest,
         source="breakfix",
-        meta={"what": kind, "hazard": probe.item.hazard, "family": probe.family},
+        meta=_meta(transcript, what),
     )
 
 
-def _conversation(transcript: Transcript, kind: str) -> Conversation:
+def _conversation(transcript: Transcript, what: str) -> Conversation:
     answer = Message(role="assistant", content=transcript.probe.item.answer)
     return Conversation(
-        id=f"breakfix/{kind}/{transcript.probe.id}",
+        id=f"breakfix/{transcript.probe.id}",
         messages=(*transcript.messages, answer),
         source="breakfix",
-        meta={"what": kind, "hazard": transcript.probe.item.hazard, "family": transcript.probe.family},
+        meta=_meta(transcript, what),
     )
+
+
+def _meta(transcript: Transcript, what: str) -> dict[str, str]:
+    return {"what": what, "hazard": transcript.probe.item.hazard, "family": transcript.probe.family}
 
 
 def _length(pair: PreferencePair, tokenizer: Tokenizer) -> int:
