@@ -34,9 +34,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError(
-            f"No recipe at {path}. Give a path to a .toml file or the name of a packaged recipe."
-        ) from None
+        raise UserError(f"No recipe at {path}. Give a path to a .toml file or the name of a packaged recipe.") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"Cannot read {path}: {error}. Expected a readable UTF-8 TOML file.") from None
     except tomllib.TOMLDecodeError as error:
@@ -49,9 +47,7 @@ def override(data: Mapping[str, Any], assignments: Sequence[str]) -> dict[str, A
     for assignment in assignments:
         dotted, separator, text = assignment.partition("=")
         if not separator or not dotted.strip():
-            raise UserError(
-                f"--set {assignment!r} was given; expected table.key=value, e.g. pretrain.tokens=100000."
-            )
+            raise UserError(f"--set {assignment!r} was given; expected table.key=value, e.g. pretrain.tokens=100000.")
         *tables, key = dotted.strip().split(".")
         table = result
         for name in tables:

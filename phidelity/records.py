@@ -119,11 +119,7 @@ def write_records(path: Path, records: Iterable[BaseModel]) -> int:
     """Write records as JSON lines (zstd if the name ends in .zst), atomically; returns how many."""
     n = 0
     with atomic(path) as raw:
-        sink = (
-            zstandard.ZstdCompressor(level=3).stream_writer(raw, closefd=False)
-            if path.suffix == ".zst"
-            else raw
-        )
+        sink = zstandard.ZstdCompressor(level=3).stream_writer(raw, closefd=False) if path.suffix == ".zst" else raw
         for record in records:
             sink.write(record.model_dump_json().encode() + b"\n")
             n += 1
@@ -142,9 +138,7 @@ def read_records(path: Path, cls: type[R]) -> Iterator[R]:
                 for number, line in enumerate(lines, 1):
                     yield cls.model_validate_json(line)
     except FileNotFoundError:
-        raise UserError(
-            f"No file {path}; expected {cls.__name__} records. Run the stage that writes it."
-        ) from None
+        raise UserError(f"No file {path}; expected {cls.__name__} records. Run the stage that writes it.") from None
     except ValidationError as error:
         detail = error.errors()[0]
         raise UserError(
