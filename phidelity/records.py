@@ -4,7 +4,6 @@ Records are frozen and cross files as `*.jsonl` or `*.jsonl.zst`, one object a l
 written under a temporary name and renamed, so a reader never meets half of one.
 """
 
-import io
 import json
 import os
 from collections.abc import Iterable, Iterator
@@ -133,10 +132,9 @@ def read_records(path: Path, cls: type[R]) -> Iterator[R]:
     number = 0
     try:
         with open(path, "rb") as raw:
-            stream = zstandard.ZstdDecompressor().stream_reader(raw) if path.suffix == ".zst" else raw
-            with io.TextIOWrapper(stream, encoding="utf-8") as lines:
-                for number, line in enumerate(lines, 1):
-                    yield cls.model_validate_json(line)
+            for line in zstd_lines(raw) if path.suffix == ".zst" else raw:
+                number += 1
+                yield cls.model_validate_json(line)
     except FileNotFoundError:
         raise UserError(f"No file {path}; expected {cls.__name__} records. Run the stage that writes it.") from None
     except ValidationError as error:
@@ -145,5 +143,20 @@ def read_records(path: Path, cls: type[R]) -> Iterator[R]:
             f"{path}, line {number}: not a {cls.__name__} ({detail['msg']}). The file is damaged or of another kind; "
             "make it again."
         ) from None
-    except (zstandard.ZstdError, UnicodeDecodeError) as error:
+    except (zstandard.ZstdError, EOFError) as error:
         raise UserError(f"{path} is damaged after line {number} ({error}). Make it again.") from None
+
+
+def zstd_lines(file: IO[bytes]) -> Iterator[bytes]:
+    """Lines of a zstd file; a frame that is cut off is an `EOFError` (the library's reader would end silently)."""
+    decoder, rest = None, b""
+    while data := file.read(1 << 20):
+        while data:
+            decoder = decoder or zstandard.ZstdDecompressor().decompressobj()
+            *lines, rest = (rest + decoder.decompress(data)).split(b"\n")
+            yield from lines
+            data, decoder = (decoder.unused_data, None) if decoder.eof else (b"", decoder)
+    if decoder:
+        raise EOFError("the compressed stream is cut off")
+    if rest:
+        yield rest

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import zstandard
 from pydantic import ValidationError
 
 from phidelity.config import UserError
@@ -97,3 +98,12 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path):
         file.writelines(["half", None])
     assert json.loads((tmp_path / "x.json").read_text())["b"] == 1
     assert [path.name for path in tmp_path.iterdir()] == ["x.json"]
+
+
+def test_a_compressed_file_cut_between_two_lines_is_not_read_as_whole(tmp_path):
+    whole = zstandard.ZstdCompressor().compressobj()
+    record = Document(id="1", text="one", source="test").model_dump_json().encode() + b"\n"
+    path = tmp_path / "cut.jsonl.zst"
+    path.write_bytes(whole.compress(record) + whole.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK))
+    with pytest.raises(UserError, match="damaged after line 1"):
+        list(read_records(path, Document))

@@ -16,14 +16,14 @@ import re
 import tokenize
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import zstandard
 
 from phidelity.config import UserError
 from phidelity.data.extract import clean, html_to_text, markdown_text
 from phidelity.data.stdlib import PYTHON_SOURCES, documentation, library_files, modules
-from phidelity.records import Document
+from phidelity.records import Document, zstd_lines
 
 _BINARY = re.compile(r"[\x00-\x08\x0e-\x1f]")
 _LINES = (".jsonl", ".jsonl.gz", ".jsonl.zst")
@@ -154,21 +154,7 @@ def _lines(path: Path) -> Iterator[bytes]:
             yield from stream
         return
     with open(path, "rb") as file:
-        yield from _zstd_lines(file) if path.suffix == ".zst" else file
-
-
-def _zstd_lines(file: IO[bytes]) -> Iterator[bytes]:
-    """Lines of a zstd file; a frame that is cut off is an `EOFError` (the library's reader would end silently)."""
-    decoder, rest = None, b""
-    while data := file.read(1 << 20):
-        while data:
-            decoder = decoder or zstandard.ZstdDecompressor().decompressobj()
-            *lines, rest = (rest + decoder.decompress(data)).split(b"\n")
-            yield from lines
-            data, decoder = (decoder.unused_data, None) if decoder.eof else (b"", decoder)
-    if decoder:
-        raise EOFError
-    yield rest
+        yield from zstd_lines(file) if path.suffix == ".zst" else file
 
 
 def _code(text: str) -> str:
