@@ -12,9 +12,12 @@ from phidelity.problems.arithmetic import draw_operands
 from phidelity.problems.columns import Operation, work
 from phidelity.problems.families import assistant_message
 from phidelity.problems.item import Item
+from phidelity.problems.lexicon import NAMES, things
+from phidelity.problems.world import NOWHERE, PEOPLE, RIVERS, TOWNS, unknown
 from phidelity.records import Document
 from phidelity.synthetic.seeds import Bank, document, word_family
 
+_WORDS = (*NAMES, *things("en"), *TOWNS, *PEOPLE, *RIVERS, *unknown(NOWHERE, "train"))
 _OPERATIONS: tuple[Operation, ...] = ("+", "-", "*")
 
 RULES: dict[str, dict[Operation, str]] = {
@@ -48,12 +51,14 @@ def solved(item: Item, labelled: bool) -> str:
 
 
 def exercises(bank: Bank, n: int, german: float) -> Iterator[Document]:
-    """Solved word problems, one a document."""
+    """Sheets of one to three solved word problems, laid out alike: how a base model learns to go on from examples."""
     for index in range(n):
         rng = bank.rng("exercises", index)
-        item = bank.take(word_family(rng, german))
-        text = solved(item, rng.random() < 0.5)
-        yield document("exercises", "synthetic", text, bank, index, family=item.family, language=item.language)
+        items = [bank.take(word_family(rng, german)) for _ in range(rng.choice((1, 1, 2, 3)))]
+        labelled = rng.random() < 0.5
+        text = "\n\n".join(solved(item, labelled) for item in items)
+        meta = {"family": items[0].family, "language": items[0].language}
+        yield document("exercises", "synthetic", text, bank, index, **meta)
 
 
 def readings(bank: Bank, n: int) -> Iterator[Document]:
@@ -64,12 +69,16 @@ def readings(bank: Bank, n: int) -> Iterator[Document]:
 
 
 def drills(bank: Bank, n: int, german: float) -> Iterator[Document]:
-    """Two bare sums worked one after another; every fourth is a table of digits in mixed order."""
+    """In turn: two bare sums worked in columns, words to be written again, and now and then a table of digits."""
     for index in range(n):
         rng = bank.rng("drills", index)
         language = "de" if rng.random() < german else "en"
-        text = _table(rng) if index % 4 == 3 else "\n".join(_sum(rng, language) for _ in range(2))
-        yield document("drills", "synthetic", text, bank, index, family="columns", language=language)
+        kind = ("sums", "words", "sums", "words", "sums", "table")[index % 6]
+        if kind == "sums":
+            text = "\n".join(_sum(rng, language) for _ in range(2))
+        else:
+            text = _table(rng) if kind == "table" else _dictation(rng)
+        yield document("drills", "synthetic", text, bank, index, family=kind, language=language)
 
 
 def lessons(bank: Bank, n: int, german: float) -> Iterator[Document]:
@@ -118,6 +127,13 @@ def _lesson(rng: random.Random, operation: Operation, language: str) -> str:
     lesson, example, _ = _HEADS[language]
     a, b = draw_operands(rng, (operation,), "train")
     return f"{lesson}: {RULES[language][operation]}\n{example}: {work(a, operation, b, language).text}"
+
+
+def _dictation(rng: random.Random) -> str:
+    """Words and numbers, and the same again: whoever can copy a name can look things up."""
+    words = rng.sample(_WORDS, rng.randint(6, 14))
+    words = [word if rng.random() < 0.7 else str(rng.randint(2, 99)) for word in words]
+    return f"Read: {', '.join(words)}.\nWrite: {', '.join(words)}."
 
 
 def _table(rng: random.Random) -> str:
