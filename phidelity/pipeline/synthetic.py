@@ -36,7 +36,7 @@ class SyntheticConfig(Config):
     exercises: int = Field(default=7_000, ge=0)
     """Sheets of one to three solved word problems."""
     drills: int = Field(default=6_000, ge=0)
-    """Sheets of bare sums worked in columns, words to be copied, tables of digits."""
+    """Sheets of bare sums worked in columns, and tables of digits."""
     lessons: int = Field(default=600, ge=0)
     """The rule of an operation with an example."""
     readings: int = Field(default=3_000, ge=0)

@@ -12,12 +12,9 @@ from phidelity.problems.arithmetic import draw_operands
 from phidelity.problems.columns import Operation, work
 from phidelity.problems.families import assistant_message
 from phidelity.problems.item import Item
-from phidelity.problems.lexicon import NAMES, things
-from phidelity.problems.world import NOWHERE, PEOPLE, RIVERS, TOWNS, unknown
 from phidelity.records import Document
 from phidelity.synthetic.seeds import Bank, document, word_family
 
-_WORDS = (*NAMES, *things("en"), *TOWNS, *PEOPLE, *RIVERS, *unknown(NOWHERE, "train"))
 _OPERATIONS: tuple[Operation, ...] = ("+", "-", "*")
 
 RULES: dict[str, dict[Operation, str]] = {
@@ -69,16 +66,12 @@ def readings(bank: Bank, n: int) -> Iterator[Document]:
 
 
 def drills(bank: Bank, n: int, german: float) -> Iterator[Document]:
-    """In turn: two bare sums worked in columns, words to be written again, and now and then a table of digits."""
+    """Two bare sums worked in columns; every fourth is a table of digits in mixed order."""
     for index in range(n):
         rng = bank.rng("drills", index)
         language = "de" if rng.random() < german else "en"
-        kind = ("sums", "words", "sums", "words", "sums", "table")[index % 6]
-        if kind == "sums":
-            text = "\n".join(_sum(rng, language) for _ in range(2))
-        else:
-            text = _table(rng) if kind == "table" else _dictation(rng)
-        yield document("drills", "synthetic", text, bank, index, family=kind, language=language)
+        text = _table(rng) if index % 4 == 3 else "\n".join(_sum(rng, language) for _ in range(2))
+        yield document("drills", "synthetic", text, bank, index, family="columns", language=language)
 
 
 def lessons(bank: Bank, n: int, german: float) -> Iterator[Document]:
@@ -127,13 +120,6 @@ def _lesson(rng: random.Random, operation: Operation, language: str) -> str:
     lesson, example, _ = _HEADS[language]
     a, b = draw_operands(rng, (operation,), "train")
     return f"{lesson}: {RULES[language][operation]}\n{example}: {work(a, operation, b, language).text}"
-
-
-def _dictation(rng: random.Random) -> str:
-    """Words and numbers, and the same again: whoever can copy a name can look things up."""
-    words = rng.sample(_WORDS, rng.randint(6, 14))
-    words = [word if rng.random() < 0.7 else str(rng.randint(2, 99)) for word in words]
-    return f"Read: {', '.join(words)}.\nWrite: {', '.join(words)}."
 
 
 def _table(rng: random.Random) -> str:
