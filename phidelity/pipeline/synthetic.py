@@ -33,8 +33,8 @@ Summary = dict[str, Any]
 class SyntheticConfig(Config):
     """How much of each kind of synthetic text is written."""
 
-    exercises: int = Field(default=7_000, ge=0)
-    """Sheets of one to three solved word problems."""
+    exercises: int = Field(default=14_000, ge=0)
+    """Solved word problems."""
     drills: int = Field(default=6_000, ge=0)
     """Sheets of bare sums worked in columns, and tables of digits."""
     lessons: int = Field(default=600, ge=0)
