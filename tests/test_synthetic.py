@@ -216,11 +216,3 @@ def test_every_solved_exercise_ends_with_the_right_answer():
         for solved in sheet:
             question = solved.split("\n")[0].removeprefix("Question: ").removeprefix("Frage: ")
             assert check(asked[question], solved)
-
-
-def test_words_of_a_third_of_the_drills_are_written_again_unchanged():
-    copied = [one.text for one in drills(Bank(0), 60, 0.2) if one.meta["family"] == "words"]
-    assert len(copied) == 20
-    for text in copied:
-        read, written = text.split("\n")
-        assert read.removeprefix("Read: ") == written.removeprefix("Write: ")
