@@ -190,10 +190,14 @@ def chat(model: Path, max_tokens: int, temperature: float, seed: int) -> None:
     """Talk with MODEL. An empty line starts afresh, Ctrl-D ends."""
     from phidelity.completion import SamplingParams
     from phidelity.engine.llm import open_model
+    from phidelity.model.config import census
 
     where = runs.resolve_model(model)
     llm, params = open_model(where), SamplingParams(temperature=temperature, max_tokens=max_tokens, seed=seed)
-    click.echo(f"{where}, context {llm.context_len} tokens. An empty line starts afresh, Ctrl-D ends.")
+    is_ours = any((parent / runs.RECIPE_JSON).is_file() for parent in where.resolve().parents)
+    kind = "-parameter miniature trained by Phidelity; not phi-4" if is_ours else " parameters"
+    click.echo(f"{census(llm.model.config).total:,}{kind} ({where}, context {llm.context_len} tokens).")
+    click.echo("An empty line starts afresh, a line that ends in \\ goes on, Ctrl-D ends.")
     turns: list[Message] = []
     for line in terminal.ask("> "):
         turns = [*turns, Message(role="user", content=line)] if line.strip() else []
@@ -232,20 +236,20 @@ def _say(pieces: Iterator[str]) -> str:
 @json_option
 def inspect(model: Path, as_json: bool) -> None:
     """What MODEL is: its shape, its parameters by part, its vocabulary."""
-    from phidelity.checkpoint.huggingface import read_config, weights_digest
+    from phidelity.checkpoint.huggingface import open_checkpoint
     from phidelity.model.config import cache_bytes_per_token, census
-    from phidelity.tokenizer.bpe import Tokenizer
 
     folder = runs.resolve_model(model)
-    config = read_config(folder)
+    weights, tokenizer, digest = open_checkpoint(folder)
+    config = weights.config
     parts = census(config)
     facts = {
         "path": str(folder),
-        "digest": weights_digest(folder),
+        "digest": digest,
         "shape": config.model_dump(),
         "parameters": {"total": parts.total, **parts._asdict()},
-        "tokenizer": Tokenizer.load(folder).vocab_size,
-        "cache_bytes_per_token": cache_bytes_per_token(config),
+        "tokenizer": tokenizer.vocab_size,
+        "cache_bytes_per_token": cache_bytes_per_token(config, bytes_per_value=4),
     }
     click.echo(json.dumps(facts) if as_json else terminal.aligned(facts))
 

@@ -22,7 +22,12 @@ class Config(BaseModel):
     """Base of every configuration table: frozen, no unknown keys, no silent coercion of types."""
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True, validate_default=True
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        use_attribute_docstrings=True,
+        validate_default=True,
+        allow_inf_nan=False,
     )
 
 

@@ -30,12 +30,15 @@ class Estimate(NamedTuple):
 def estimate(values: Sequence[float], clusters: Sequence[Hashable] | None = None) -> Estimate:
     """Mean, standard error and 95 % interval of scores in [0, 1].
 
-    The interval is Wilson's for shares (0s and 1s) without clusters; else mean +- 1.96 stderr, cut to [0, 1].
+    The interval is Wilson's for shares (0s and 1s), at the number of independent items that would have this
+    standard error (the number of clusters where all values are equal); else mean +- 1.96 stderr, cut to [0, 1].
     """
     mean = _mean(values)
     stderr = standard_error(values, clusters)
-    if clusters is None and all(value in (0, 1) for value in values):
-        return Estimate(mean, stderr, len(values), *wilson(round(sum(values)), len(values)))
+    if all(value in (0, 1) for value in values):
+        n_clusters = len(values) if clusters is None else len(set(clusters))
+        n_effective = len(values) if clusters is None else mean * (1 - mean) / stderr**2 if stderr else n_clusters
+        return Estimate(mean, stderr, len(values), *wilson(mean * n_effective, n_effective))
     return Estimate(mean, stderr, len(values), max(0.0, mean - Z95 * stderr), min(1.0, mean + Z95 * stderr))
 
 
@@ -55,7 +58,7 @@ def standard_error(values: Sequence[float], clusters: Sequence[Hashable] | None 
     return math.sqrt(len(sums) / (len(sums) - 1) * sum(total**2 for total in sums.values())) / len(values)
 
 
-def wilson(successes: int, n: int, z: float = Z95) -> tuple[float, float]:
+def wilson(successes: float, n: float, z: float = Z95) -> tuple[float, float]:
     """Wilson's interval of a share p = successes / n.
 
     (p + z^2/2n +- z sqrt(p (1 - p)/n + z^2/4n^2)) / (1 + z^2/n); (0, 1) for n = 0.

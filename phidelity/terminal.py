@@ -39,12 +39,18 @@ def watching(stream: TextIO | None = None) -> Iterator[Watcher]:
 
 
 def ask(prompt: str) -> Iterator[str]:
-    """The lines a person types until the end of input; Ctrl-C at the prompt ends too."""
+    """What a person types until the end of input, a message a line; a line that ends in a backslash goes on.
+
+    Ctrl-C at the prompt ends too.
+    """
     with suppress(ImportError):
         import readline  # noqa: F401  editing and history of `input`, where the system has it
     while True:
         try:
-            yield input(prompt if sys.stdin.isatty() else "")
+            line = input(prompt if sys.stdin.isatty() else "")
+            while line.endswith("\\"):
+                line = line[:-1] + "\n" + input("  " if sys.stdin.isatty() else "")
+            yield line
         except (EOFError, KeyboardInterrupt):
             print()
             return

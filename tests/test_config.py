@@ -78,3 +78,25 @@ def test_a_recipe_that_cannot_be_read_names_the_file(tmp_path):
     (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(UserError, match=r"Cannot read .*binary.toml"):
         read_toml(tmp_path / "binary.toml")
+
+
+@pytest.mark.parametrize("text", ["inf", "nan", "-inf"])
+def test_numbers_that_are_not_finite_are_refused_by_path(text):
+    from phidelity.pipeline.recipe import load_recipe
+
+    with pytest.raises(UserError, match=r"model\.rope_theta"):
+        load_recipe("minute", [f"model.rope_theta={text}"])
+
+
+def test_a_seed_that_no_generator_takes_is_refused():
+    from phidelity.pipeline.recipe import load_recipe
+
+    with pytest.raises(UserError, match="seed"):
+        load_recipe("minute", ["seed=18446744073709551616"])
+
+
+def test_shares_that_are_not_numbers_are_refused():
+    from phidelity.data.mixture import check_shares
+
+    with pytest.raises(UserError, match="sum to nan"):
+        check_shares({"web": float("nan")})

@@ -93,7 +93,7 @@ def test_a_judge_that_is_not_there_is_asked_for():
 @pytest.mark.parametrize(
     ("assignment", "message"),
     [
-        ("pretrain.tokens=100", "pretrain.tokens 100 makes no step of batch_tokens 4096"),
+        ("pretrain.tokens=100", "pretrain.tokens 100 makes no step of batch_tokens"),
         ("pretrain.batch_tokens=64", "pretrain.batch_tokens 64 holds no row of context_len 128"),
         ("midtrain.context_len=1024", "midtrain.context_len 1024 exceeds model.context_len 512"),
         ("midtrain.context_len=64", "midtrain.context_len 64 is shorter than the 128 of the stage before"),

@@ -87,3 +87,11 @@ def test_pass_at_k_counts_combinations():
     assert pass_at_k(5, 2, 2) == pytest.approx(1 - 3 / 10)
     assert pass_at_k(5, 4, 2) == 1.0
     assert pass_at_k(5, 0, 5) == 0.0
+
+
+def test_an_interval_has_width_however_equal_the_clusters_are():
+    nothing = estimate([0.0] * 8, clusters=[0, 0, 1, 1, 2, 2, 3, 3])
+    assert (nothing.mean, nothing.low) == (0.0, 0.0)
+    assert nothing.high == pytest.approx(wilson(0, 4)[1])
+    single = estimate([float(i % 2) for i in range(8)], clusters=range(8))
+    assert single.high > 0.75

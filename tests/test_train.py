@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -102,6 +103,18 @@ def test_a_damaged_snapshot_is_passed_over_for_the_one_before(tmp_path: Path, mo
     assert restore_snapshot(tmp_path / "broken/training", model, optimizer) == 20
     assert "does not match its hash" in caplog.text
     assert bytes_of(run(tmp_path / "broken")) == bytes_of(whole)
+
+
+def test_a_snapshot_that_a_kill_left_unfinished_or_old_does_not_stay(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(loop, "SAVE_EVERY", 10)
+    run(tmp_path / "whole")
+    training = tmp_path / "broken" / "training"
+    run(tmp_path / "broken", steps=40)
+    (training / ".step-000020.unfinished").mkdir()
+    shutil.copytree(training / "step-000040", training / "step-000030")  # killed before the old one was removed
+    run(tmp_path / "broken")
+    names = [sorted(path.name for path in (tmp_path / name / "training").iterdir()) for name in ("whole", "broken")]
+    assert names[0] == names[1] == ["step-000040"]
 
 
 def test_accumulation_changes_nothing_with_ragged_documents(tmp_path: Path) -> None:

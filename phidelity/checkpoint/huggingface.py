@@ -110,8 +110,9 @@ def read_config(folder: Path) -> ModelConfig:
         raise UserError(f"No model at {folder}: config.json is missing. Give a folder with a checkpoint.") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not valid JSON ({error}). Fetch or make it again.") from None
-    if data.get("model_type") != "phi3":
-        raise UserError(f"{path}: model_type is {data.get('model_type')!r}; expected 'phi3', phi-4's architecture.")
+    model_type = data.get("model_type") if isinstance(data, dict) else None
+    if model_type != "phi3":
+        raise UserError(f"{path}: model_type is {model_type!r}; expected 'phi3', phi-4's architecture.")
     try:
         values = {ours: data[theirs] for ours, theirs in _FIELDS.items()}
         return ModelConfig.model_validate(values)

@@ -7,9 +7,11 @@ from itertools import islice
 from pathlib import Path
 
 import zstandard
+from pydantic import ValidationError
 
 from phidelity.config import UserError
 from phidelity.records import Conversation, Document, PreferencePair, Problem, Record, read_records
+from phidelity.tokenizer.bpe import Tokenizer
 
 _KINDS: dict[str, type[Record]] = {
     "text": Document,
@@ -33,7 +35,8 @@ def look(path: Path, n: int = 3) -> Iterator[str]:
         )
     for file, kind in kinds.items():
         yield _count(file, kind)
-        yield from (show(record) for record in islice(read_records(file, kind), n))
+        tokenizer = _tokenizer_of(file) if kind is PreferencePair else None
+        yield from (show(record, tokenizer) for record in islice(read_records(file, kind), n))
 
 
 def kind_of(path: Path) -> type[Record] | None:
@@ -44,11 +47,15 @@ def kind_of(path: Path) -> type[Record] | None:
             first = json.loads(_first_line(head))
     except (ValueError, zstandard.ZstdError):
         return None
-    return next((kind for key, kind in _KINDS.items() if isinstance(first, dict) and key in first), None)
+    kind = next((kind for key, kind in _KINDS.items() if isinstance(first, dict) and key in first), None)
+    try:
+        return kind if kind and kind.model_validate(first) else None
+    except ValidationError:
+        return None
 
 
-def show(record: Record) -> str:
-    """One record for a reader: where it is from, then its text."""
+def show(record: Record, tokenizer: Tokenizer | None = None) -> str:
+    """One record for a reader: where it is from, then its text; ids of pairs as text where the tokenizer is known."""
     match record:
         case Document():
             head, body = f"{record.id} ({record.source})", record.text
@@ -58,7 +65,11 @@ def show(record: Record) -> str:
             lengths = (
                 f"prefix {len(record.prefix)}, chosen {len(record.chosen)}, rejected {len(record.rejected)} tokens"
             )
-            head, body = f"{record.id} ({record.kind}; {lengths})", "\n".join(m.content for m in record.prompt)
+            said = [m.content for m in record.prompt]
+            if tokenizer and tokenizer.digest == record.tokenizer:
+                parts = ("prefix", "chosen", "rejected")
+                said += [f"[{part}] {tokenizer.decode(getattr(record, part))}" for part in parts]
+            head, body = f"{record.id} ({record.kind}; {lengths})", "\n".join(said)
         case Problem():
             head, body = f"{record.id} ({record.checker})", f"{record.prompt}\n-> {record.reference}"
         case _:
@@ -74,6 +85,13 @@ def _count(path: Path, kind: type[Record]) -> str:
         groups[str(meta.get("group") or getattr(record, "source", "") or getattr(record, "checker", ""))] += 1
     lines = [f"{path}: {groups.total():,} x {kind.__name__}, {path.stat().st_size:,} bytes"]
     return "\n".join(lines + [f"  {count:>8,}  {group or '-'}" for group, count in groups.most_common(20)])
+
+
+def _tokenizer_of(path: Path) -> Tokenizer | None:
+    """The tokenizer of the run that a file lies in."""
+    folders = (parent / "tokenizer" for parent in path.resolve().parents)
+    found = next((folder for folder in folders if (folder / "tokenizer.json").is_file()), None)
+    return Tokenizer.load(found) if found else None
 
 
 def _first_line(stream) -> bytes:

@@ -71,6 +71,6 @@ def largest_budget(shares: Mapping[str, float], unique: Mapping[str, int], max_e
 def check_shares(shares: Mapping[str, float]) -> None:
     """Shares are not negative and sum to 1."""
     total = sum(shares.values())
-    if abs(total - 1) > 1e-6 or any(share < 0 for share in shares.values()):
+    if not abs(total - 1) <= 1e-6 or any(share < 0 for share in shares.values()):
         listed = ", ".join(f"{group} {share:g}" for group, share in shares.items()) or "none"
         raise UserError(f"Mixture shares sum to {total:g} ({listed}); expected shares from 0 to 1 that sum to 1.")

@@ -44,8 +44,9 @@ ROAD = {
 
 MANIFEST = "manifest.json"
 STARTED = "started.json"
+STARTED_CODE = "started.code"
 PROGRESS = "progress.json"
-NOT_OUTPUTS = (MANIFEST, STARTED, PROGRESS, "timings.jsonl")
+NOT_OUTPUTS = (MANIFEST, STARTED, STARTED_CODE, PROGRESS, "timings.jsonl")
 
 
 class Ingredients(Record):

@@ -81,7 +81,7 @@ class Recipe(Config):
     """One line for cards and reports."""
     description: str = ""
     """What the recipe is for."""
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**63)
     """All that is random follows from it."""
     model: ModelConfig | None = None
     """The architecture that pretraining begins with."""
@@ -106,8 +106,6 @@ class Recipe(Config):
     evaluate: EvaluateConfig | None = None
     export: ExportConfig | None = None
 
-
-_BREAKFIX_READS = ("benchmarks", "synthetic", "model", "attacker", "judge", "open_model")
 
 STAGES: tuple[Stage, ...] = (
     Stage("benchmarks", benchmarks),

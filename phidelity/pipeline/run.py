@@ -25,6 +25,7 @@ from phidelity.pipeline.manifest import (
     MANIFEST,
     PROGRESS,
     STARTED,
+    STARTED_CODE,
     Cost,
     Manifest,
     hash_outputs,
@@ -165,17 +166,21 @@ def _tables(recipe: Recipe, ahead: Sequence[Step], environment: Mapping[str, str
 def _open_partial(step: Step) -> bool:
     """Make the partial folder ready; True if it holds the beginning of this very step (checked before)."""
     resumed = read_started(step.partial) is not None
+    code = step.partial / STARTED_CODE
     if not resumed:
         shutil.rmtree(step.partial, ignore_errors=True)
         step.partial.mkdir()
+        code.write_text(versions()["code"], encoding="utf-8")
         write_json(step.partial / STARTED, step.ingredients.model_dump(mode="json"))
+    elif code.exists() and code.read_text(encoding="utf-8") != versions()["code"]:
+        log.info("%s: the code changed since it began; it goes on with the new. --force redoes it.", step.name)
     for half_written in step.partial.rglob("*.tmp"):
         half_written.unlink()
     return resumed
 
 
 def _publish(step: Step) -> None:
-    for name in (PROGRESS, STARTED):
+    for name in (PROGRESS, STARTED_CODE, STARTED):
         (step.partial / name).unlink(missing_ok=True)
     os.rename(step.partial, step.folder)
 

@@ -246,7 +246,9 @@ def _difference(old: Sequence[Response], new: Sequence[Response], problems: Mapp
 
 
 def direction(change: Estimate) -> str:
-    """Whether the interval excludes no change."""
+    """Whether the interval excludes no change; without spread, as when few items all move one way, it cannot."""
+    if not change.stderr:
+        return "unclear"
     return "rose" if change.low > 0 else "fell" if change.high < 0 else "unclear"
 
 

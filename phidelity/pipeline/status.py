@@ -43,8 +43,8 @@ def status(run: Path, road: Collection[str] = ROAD) -> list[StageStatus]:
     if not (run / RECIPE_JSON).is_file():
         raise UserError(f"{run} is no run directory: it has no {RECIPE_JSON}. Make one with: phi run --out {run}")
     try:
-        recipe = json.loads((run / RECIPE_JSON).read_text(encoding="utf-8"))
-    except ValueError as error:
+        recipe = dict(json.loads((run / RECIPE_JSON).read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
         raise UserError(f"{run / RECIPE_JSON} is damaged ({error}). The next `phi run` writes it again.") from None
     running = is_locked(run)
     return [_stage_status(run, name, running) for name in road if recipe.get(name) is not None]

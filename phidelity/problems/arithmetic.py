@@ -2,7 +2,8 @@
 
 Difficulty is `Difficulty`: the defaults suit a model of a million parameters. A training problem contains no sum
 of the test split and no operand of the band, in its second operation neither; a test problem of stratum `seen` asks
-for a sum that no training text works, `range` has an operand of the band, `template` a held-out wording.
+for a sum that no training problem asks for (a few, such as 13 - 4, occur as a step inside worked sums), `range` has
+an operand of the band, `template` a held-out wording.
 """
 
 import random

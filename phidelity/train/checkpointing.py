@@ -22,10 +22,10 @@ from phidelity.records import write_json
 log = logging.getLogger(__name__)
 
 
-def save_snapshot(folder: Path, step: int, model: nn.Module, optimizer: Optimizer, *, keep: int = 2) -> None:
-    """Write the snapshot of `step` (steps done) and remove all but the `keep` newest."""
+def save_snapshot(folder: Path, step: int, model: nn.Module, optimizer: Optimizer) -> None:
+    """Write the snapshot of `step` (steps done) and remove all but the two newest."""
     target = folder / f"step-{step:06d}"
-    temporary = folder / f".{target.name}.tmp"
+    temporary = folder / f".{target.name}.unfinished"
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     data = save(_state(model, optimizer))
@@ -36,7 +36,12 @@ def save_snapshot(folder: Path, step: int, model: nn.Module, optimizer: Optimize
     write_json(temporary / "state.json", {"step": step, "sha256": hashlib.sha256(data).hexdigest()})
     shutil.rmtree(target, ignore_errors=True)
     os.replace(temporary, target)
-    for old in sorted(folder.glob("step-*"))[:-keep]:
+    keep_newest(folder, 2)
+
+
+def keep_newest(folder: Path, n: int) -> None:
+    """Remove all but the `n` newest snapshots, and what a kill left of an unfinished one."""
+    for old in [*sorted(folder.glob("step-*"))[:-n], *folder.glob(".step-*.unfinished")]:
         shutil.rmtree(old)
 
 

@@ -20,7 +20,7 @@ from phidelity.config import UserError
 from phidelity.model.transformer import Transformer
 from phidelity.progress import SILENT, Progress, Task
 from phidelity.records import atomic
-from phidelity.train.checkpointing import restore_snapshot, save_snapshot
+from phidelity.train.checkpointing import keep_newest, restore_snapshot, save_snapshot
 from phidelity.train.optim import OptimConfig, adamw, linear_schedule
 
 LOG_EVERY = 10
@@ -80,7 +80,8 @@ def train(
                 rows.append(row)
             if done % SAVE_EVERY == 0 or done == steps:
                 _write_rows(out / "metrics.jsonl", rows)
-                save_snapshot(out / "training", done, model, optimizer, keep=1 if done == steps else 2)
+                save_snapshot(out / "training", done, model, optimizer)
+    keep_newest(out / "training", 1)
     model.eval()
     return rows
 
