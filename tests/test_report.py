@@ -28,7 +28,7 @@ from phidelity.pipeline.judged_pairs import JudgedPairsConfig, judged_pairs
 from phidelity.pipeline.manifest import ROAD, Cost, Ingredients, Manifest, hash_outputs, write_manifest
 from phidelity.pipeline.pivotal_pairs import PivotalPairsConfig, pivotal_pairs
 from phidelity.pipeline.report import CARD, REPORT, write_report
-from phidelity.pipeline.scoreboard import mini, scoreboard
+from phidelity.pipeline.scoreboard import direction, mini, scoreboard
 from phidelity.pipeline.synthetic import SyntheticConfig, synthetic
 from phidelity.preference.known import KnownConfig
 from phidelity.problems.policy import REFUSAL
@@ -339,7 +339,7 @@ def test_a_fall_is_shown(whole):
     board = scoreboard(read_run(whole))
     assert board
     assert board.changes[-1].label == "SFT → after judged DPO"
-    falls = [cell for cell in board.changes[-1].cells if cell and cell.high < 0]
+    falls = [cell for cell in board.changes[-1].cells if cell and direction(cell) == "fell"]
     assert falls
     assert texts(whole)[1].count("▼ fell") == len(falls)
 
