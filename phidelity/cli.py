@@ -21,7 +21,6 @@ from phidelity.pipeline import status as runs
 from phidelity.pipeline.manifest import ROAD
 from phidelity.records import Conversation, Message
 
-FOLDER = click.Path(path_type=Path, file_okay=False)
 FILE = click.Path(path_type=Path, dir_okay=False)
 ANY = click.Path(path_type=Path)
 

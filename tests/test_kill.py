@@ -30,3 +30,9 @@ def test_a_run_killed_at_random_moments_ends_in_the_bytes_of_an_unbroken_one(sma
     assert list(killed) == sorted(ROAD)
     assert [stage for stage in ROAD if killed[stage] != unbroken[stage]] == []
     assert not list(out.glob("*.partial"))
+
+
+def test_two_unbroken_runs_of_one_seed_give_the_same_bytes(small_run, tmp_path):
+    done = finish(phi_process("run", "minute", "--out", tmp_path / "again", *small()))
+    assert done.returncode == 0, done.stderr
+    assert tree_hashes(tmp_path / "again") == tree_hashes(small_run)

@@ -157,6 +157,12 @@ def _quotas(weights: Mapping[str, float]) -> dict[str, int]:
     return floors
 
 
+def epoch_sample(seed: int, what: str, step: int, size: int, n: int) -> list[int]:
+    """Which of n things make up a step of `size`: permuted anew each epoch, a function of the arguments alone."""
+    places = (divmod(i, n) for i in range(step * size, (step + 1) * size))
+    return [int(epoch_order(seed, what, epoch, n)[k]) for epoch, k in places]
+
+
 @lru_cache(maxsize=32)
 def epoch_order(seed: int, what: str, epoch: int, n: int) -> np.ndarray:
     """Order of n things in one epoch: a keyed permutation, a function of the arguments alone."""

@@ -4,8 +4,9 @@
 knows neither tests nor token, and the tests', which calls the candidate's function through a pipe of plain values.
 Only a verdict that carries the secret token of this call counts. The host's user, files, network, environment and
 processes are out of reach: namespaces (mount, pid, network, ipc), an unprivileged user, resource limits, a
-scratch folder in memory, and a kill of everything at the deadline. If neither namespaces nor a dropped user are to
-be had, nothing runs and the outcome is undetermined. Only the standard library is there.
+scratch folder in memory, and a kill of everything at the deadline. Where only a dropped user is to be had, the
+network and what that user may read stay within reach, and `isolation()` says so; where neither is, nothing runs and
+the outcome is undetermined. Only the standard library is there.
 """
 
 import functools

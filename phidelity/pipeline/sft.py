@@ -12,7 +12,7 @@ from pydantic import Field
 from phidelity.checkpoint.huggingface import open_checkpoint, save_checkpoint
 from phidelity.config import Config, UserError
 from phidelity.data.batch import pack_rows
-from phidelity.data.loader import epoch_order
+from phidelity.data.loader import epoch_order, epoch_sample
 from phidelity.progress import SILENT, Progress
 from phidelity.records import Conversation, read_records
 from phidelity.tokenizer.bpe import Tokenizer
@@ -58,7 +58,7 @@ def sft(
     history = train(
         weights,
         token_objective,
-        lambda step: [packed.select(_rows(step, n_rows, len(packed), seed))],
+        lambda step: [packed.select(epoch_sample(seed, "sft", step, n_rows, len(packed)))],
         steps=steps,
         optim=config.optim,
         out=out,
@@ -97,8 +97,3 @@ def encode(
             f"{dropped['too long']} exceed {context_len} tokens; expected chats with assistant turns. Look at the data."
         )
     return rows, dropped
-
-
-def _rows(step: int, size: int, n: int, seed: int) -> list[int]:
-    places = (divmod(i, n) for i in range(step * size, (step + 1) * size))
-    return [int(epoch_order(seed, "sft", epoch, n)[k]) for epoch, k in places]

@@ -15,7 +15,7 @@ from pydantic import Field
 from torch import Tensor
 
 from phidelity.config import Config, UserError
-from phidelity.data.loader import epoch_order
+from phidelity.data.loader import epoch_order, epoch_sample
 from phidelity.model.attention import CausalAttend
 from phidelity.model.transformer import Transformer
 from phidelity.progress import SILENT, Progress
@@ -87,7 +87,7 @@ def train_dpo(
     history = train(
         model,
         lambda model, batch: objective(model, batch, config),
-        lambda step: [[kept[i] for i in _sample(step, config.batch_pairs, len(kept), seed)]],
+        lambda step: [[kept[i] for i in epoch_sample(seed, "pairs", step, config.batch_pairs, len(kept))]],
         steps=steps,
         optim=config.optim,
         out=out,
@@ -182,12 +182,6 @@ def _hidden(model: Transformer, tokens: Tensor) -> Tensor:
 
 def _right_padded(rows: Sequence[Sequence[int]]) -> Tensor:
     return torch.nn.utils.rnn.pad_sequence([torch.tensor(row) for row in rows], batch_first=True)
-
-
-def _sample(step: int, size: int, n: int, seed: int) -> list[int]:
-    """Numbers of the pairs of one step: permuted per epoch, a function of (seed, step)."""
-    places = (divmod(i, n) for i in range(step * size, (step + 1) * size))
-    return [int(epoch_order(seed, "pairs", epoch, n)[k]) for epoch, k in places]
 
 
 def _chunks(rows: Sequence[Row], size: int) -> list[Sequence[Row]]:

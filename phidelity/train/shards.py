@@ -118,4 +118,5 @@ def write_samples(path: Path, model: Transformer, tokenizer: Tokenizer, shards: 
     completions = llm.complete(list(openings.values()), params)
     with atomic(path, "w") as file:
         for (group, opening), completion in zip(openings.items(), completions, strict=True):
-            file.write(f"## {group}\n\n**{tokenizer.decode(opening)}**{completion.text}\n\n")
+            file.write(f"## {group}\n\nOpening:\n\n```\n{tokenizer.decode(opening)}\n```\n\n")
+            file.write(f"What the model wrote:\n\n```\n{completion.text}\n```\n\n")
