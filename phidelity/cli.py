@@ -24,7 +24,7 @@ from phidelity.records import Conversation, Message
 FILE = click.Path(path_type=Path, dir_okay=False)
 ANY = click.Path(path_type=Path)
 
-# Threads that wait sleep soon instead of spinning: twice the speed where two cores are shared (docs/log.md). It is
+# Threads that wait sleep soon instead of spinning: measured up to 1.8 times as fast (docs/log.md). It is
 # read when torch is loaded, which no command has done yet.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 

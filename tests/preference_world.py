@@ -66,7 +66,7 @@ class TabularCompleter:
         )
 
     def logprobs(self, prompts: Sequence[tuple[int, ...]]) -> list[tuple[float, ...]]:
-        raise NotImplementedError
+        raise TypeError("this world scores no prompts")
 
 
 def split_prompt(prompt: tuple[int, ...]) -> tuple[str, str]:
