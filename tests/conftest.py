@@ -17,7 +17,7 @@ from click.testing import CliRunner
 # Two test processes on two cores: one thread each, in the processes that tests start too.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from phidelity.cli import main
+from phidelity.cli.main import main
 from phidelity.progress import Task
 
 
@@ -69,7 +69,7 @@ def phi() -> Callable[..., Done]:
 def phi_process(*arguments: str | Path, **options: Any) -> subprocess.Popen[str]:
     """Start the command in a process of its own."""
     environment = {**os.environ, **options.pop("env", {})}
-    command = [sys.executable, "-m", "phidelity.cli", *map(str, arguments)]
+    command = [sys.executable, "-m", "phidelity.cli.main", *map(str, arguments)]
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, **options
     )

@@ -7,8 +7,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from phidelity.completion import HttpCompleter, SamplingParams, ScriptedCompleter
+from phidelity.completion import SamplingParams, ScriptedCompleter
 from phidelity.config import UserError
+from phidelity.endpoint import HttpCompleter
 from phidelity.records import Conversation, Message
 
 ASK = Conversation(id="a", messages=(Message(role="user", content="2+2?"),))

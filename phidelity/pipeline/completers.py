@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping
 
-from phidelity.completion import Completer, HttpCompleter, Prompt, ScriptedCompleter
+from phidelity.completion import Completer, Prompt, ScriptedCompleter
 from phidelity.config import UserError
+from phidelity.endpoint import HttpCompleter
 from phidelity.grading.harm import rules_harm_judge
 from phidelity.grading.judge import read_case, rules_judge
 from phidelity.pipeline.recipe import CompleterConfig

@@ -1,0 +1,131 @@
+"""One model: what it is, what it says."""
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from phidelity import terminal
+from phidelity.cli.options import ANY, FILE, json_option
+from phidelity.config import UserError
+from phidelity.pipeline import status as runs
+from phidelity.records import Conversation, Message
+
+
+@click.command()
+@click.argument("model", type=ANY)
+@click.option("--prompt", help="One prompt; the answer goes to standard output.")
+@click.option("--input", "source", type=FILE, help="JSON lines with `prompt` or `messages`, and optionally `id`.")
+@click.option("--out", type=ANY, help="Where the answers to --input go, as JSON lines.")
+@click.option("--max-tokens", type=click.IntRange(min=1), default=256, show_default=True)
+@click.option("--temperature", type=click.FloatRange(min=0), default=0.0, show_default=True, help="0 is greedy.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--raw", is_flag=True, help="Take the prompt as plain text, without the chat template.")
+@json_option
+def generate(
+    model: Path,
+    prompt: str | None,
+    source: Path | None,
+    out: Path | None,
+    max_tokens: int,
+    temperature: float,
+    seed: int,
+    raw: bool,
+    as_json: bool,
+) -> None:
+    """Let MODEL answer a prompt, or a file of them."""
+    if (prompt is None) == (source is None):
+        raise click.UsageError("Give either --prompt TEXT or --input FILE.")
+    if (source is None) != (out is None):
+        raise click.UsageError("--input FILE and --out FILE belong together.")
+    from phidelity.completion import SamplingParams
+    from phidelity.engine.llm import open_model
+    from phidelity.engine.offline import answer_file, as_prompt
+
+    llm = open_model(runs.resolve_model(model))
+    params = SamplingParams(temperature=temperature, max_tokens=max_tokens, seed=seed)
+    if source and out:
+        with terminal.watching(sys.stderr) as progress:
+            n = answer_file(llm, source, out, params, raw=raw, progress=progress)
+        click.echo(json.dumps({"answers": n, "out": str(out)}) if as_json else f"{n} answers in {out}")
+        return
+    (completion,) = llm.complete([as_prompt(prompt or "", raw=raw)], params)
+    if completion.finish_reason == "context_exceeded":
+        raise UserError(f"The prompt has {completion.usage.prompt_tokens} tokens; {model} reads {llm.context_len}.")
+    click.echo(completion.model_dump_json() if as_json else completion.text)
+
+
+@click.command()
+@click.argument("model", type=ANY)
+@click.option("--max-tokens", type=click.IntRange(min=1), default=256, show_default=True)
+@click.option("--temperature", type=click.FloatRange(min=0), default=0.0, show_default=True, help="0 is greedy.")
+@click.option("--seed", type=int, default=0, show_default=True)
+def chat(model: Path, max_tokens: int, temperature: float, seed: int) -> None:
+    """Talk with MODEL. An empty line starts afresh, Ctrl-D ends."""
+    from phidelity.completion import SamplingParams
+    from phidelity.engine.llm import open_model
+    from phidelity.model.config import census
+
+    where = runs.resolve_model(model)
+    llm, params = open_model(where), SamplingParams(temperature=temperature, max_tokens=max_tokens, seed=seed)
+    is_ours = any((parent / runs.RECIPE_JSON).is_file() for parent in where.resolve().parents)
+    kind = "-parameter miniature trained by Phidelity; not phi-4" if is_ours else " parameters"
+    click.echo(f"{census(llm.model.config).total:,}{kind} ({where}, context {llm.context_len} tokens).")
+    click.echo("An empty line starts afresh, a line that ends in \\ goes on, Ctrl-D ends.")
+    turns: list[Message] = []
+    for line in terminal.ask("> "):
+        turns = [*turns, Message(role="user", content=line)] if line.strip() else []
+        while len(turns) > 2 and not _fits(llm, turns, max_tokens):
+            turns = turns[2:]
+        if turns:
+            turns.append(Message(role="assistant", content=_say(llm.stream(_conversation(turns), params))))
+
+
+def _conversation(turns: Sequence[Message]) -> Conversation:
+    return Conversation(id="chat", messages=tuple(turns))
+
+
+def _fits(llm: Any, turns: Sequence[Message], max_tokens: int) -> bool:
+    """Whether an answer of usual length fits after these turns; what does not is forgotten from the front."""
+    return len(llm.prompt_ids(_conversation(turns))) + min(max_tokens, llm.context_len // 4) <= llm.context_len
+
+
+def _say(pieces: Iterator[str]) -> str:
+    """Print an answer as it grows; Ctrl-C ends it early, and a prompt that cannot be read does not end the chat."""
+    said = ""
+    try:
+        for piece in pieces:
+            click.echo(piece, nl=False)
+            said += piece
+    except KeyboardInterrupt:
+        click.echo(" (stopped)", nl=False)
+    except UserError as error:
+        click.echo(f"({error})", nl=False)
+    click.echo()
+    return said
+
+
+@click.command()
+@click.argument("model", type=ANY)
+@json_option
+def inspect(model: Path, as_json: bool) -> None:
+    """What MODEL is: its shape, its parameters by part, its vocabulary."""
+    from phidelity.checkpoint.huggingface import open_checkpoint
+    from phidelity.model.config import cache_bytes_per_token, census
+
+    folder = runs.resolve_model(model)
+    weights, tokenizer, digest = open_checkpoint(folder)
+    config = weights.config
+    parts = census(config)
+    facts = {
+        "path": str(folder),
+        "digest": digest,
+        "shape": config.model_dump(),
+        "parameters": {"total": parts.total, **parts._asdict()},
+        "tokenizer": tokenizer.vocab_size,
+        "cache_bytes_per_token": cache_bytes_per_token(config, bytes_per_value=4),
+    }
+    click.echo(json.dumps(facts) if as_json else terminal.aligned(facts))
