@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PEERS ?=
 
-.PHONY: help run test check docs soak bench clean
+.PHONY: help run test check docs parity soak bench clean
 
 help:  ## list the verbs
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -25,6 +25,9 @@ check: $(VENV)/ready-test  ## style, types, layers, and that generated docs are 
 
 docs: $(VENV)/ready-test  ## generate the reference pages
 	$(BIN)/python docs/generate.py
+
+parity: $(VENV)/ready-test  ## the same answers as other tools, where those are at hand (docs/benchmarks.md says how)
+	$(BIN)/python -m pytest -m parity -rs $(ARGS)
 
 soak: $(VENV)/ready-test  ## the long checks: two whole runs of minute, many kills
 	$(BIN)/python -m pytest -m slow $(ARGS)
