@@ -86,6 +86,8 @@ class Score(Record):
     value: float | None
     extracted: str | None = None
     explanation: str = ""
+    parts: dict[str, float] = Field(default_factory=dict)
+    """Further measures of the same answer: exact match beside F1, the loose reading beside the strict one."""
 
 
 R = TypeVar("R", bound=BaseModel)

@@ -9,6 +9,7 @@ import pytest
 
 from phidelity.completion import Completion, SamplingParams, ScriptedCompleter, Usage
 from phidelity.config import UserError
+from phidelity.eval.benchmark import GradingContext, grade
 from phidelity.eval.benchmarks.gpqa import orders
 from phidelity.eval.evaluate import Setting, ask_chat, ask_text, expected, respond, summarise, try_formats
 from phidelity.eval.few_shot import in_turn, question, render, solution
@@ -342,4 +343,4 @@ def test_the_official_solutions_all_pass_when_the_file_is_there():
         pytest.skip("needs HumanEval.jsonl.gz and isolation")
     one = benchmark("humaneval")
     for problem in one.load(folder)[::20]:
-        assert one.grade(problem, oracle_answer(problem), True).value == 1.0, problem.id
+        assert grade(one, "corrected", problem, oracle_answer(problem), GradingContext(True)).value == 1.0, problem.id

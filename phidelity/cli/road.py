@@ -30,6 +30,7 @@ def run(recipe: str, out: Path | None, until: str | None, force: Sequence[str], 
 
 def stage_command(name: str) -> click.Command:
     """The command that runs the stage `name` alone."""
+
     @click.command(name, help=f"Stage of RECIPE: {ROAD[name]}. What it reads must stand.", short_help=ROAD[name])
     @click.argument("recipe")
     @out_option

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from phidelity.completion import Completer, Completion, Prompt, SamplingParams
 from phidelity.eval import few_shot
-from phidelity.eval.benchmark import Benchmark
+from phidelity.eval.benchmark import Benchmark, GradingContext, grade
 from phidelity.eval.few_shot import Format
 from phidelity.eval.store import Response, append, resume
 from phidelity.records import Conversation, Message, Problem, Score
@@ -162,7 +162,7 @@ def _grade(benchmark: Benchmark, problem: Problem, completion: Completion, allow
         return Score(value=None, explanation="undetermined: the endpoint failed")
     if completion.finish_reason == "context_exceeded":
         return Score(value=0.0, explanation="the prompt is longer than the context")
-    return benchmark.grade(problem, completion.text, allow_code)
+    return grade(benchmark, "corrected", problem, completion.text, GradingContext(allow_code=allow_code))
 
 
 def _scores(rows: Sequence[tuple[Problem, Response]]) -> dict[str, Any]:

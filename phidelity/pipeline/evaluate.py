@@ -18,7 +18,7 @@ from pydantic import Field, field_validator
 from phidelity.completion import Completer, SamplingParams, Usage
 from phidelity.config import Config, UserError
 from phidelity.eval import few_shot
-from phidelity.eval.benchmark import Benchmark
+from phidelity.eval.benchmark import Benchmark, GradingContext, grade
 from phidelity.eval.evaluate import Ask, Setting, ask_chat, ask_text, expected, respond, summarise, try_formats
 from phidelity.eval.store import Response
 from phidelity.eval.suite import BENCHMARKS, benchmark
@@ -194,7 +194,7 @@ def _families(name: str) -> list[str]:
 
 
 def _baseline_response(one: Benchmark, problem: Problem, said: str) -> Response:
-    score = one.grade(problem, said, False)
+    score = grade(one, "corrected", problem, said, GradingContext())
     usage = Usage(prompt_tokens=0, completion_tokens=0)
     return Response(
         id=problem.id,

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from phidelity.eval.benchmark import Benchmark
+from phidelity.eval.benchmark import Benchmark, GradingContext
 from phidelity.eval.files import read_jsonl
 from phidelity.grading import drop
 from phidelity.problems import prompts
@@ -24,7 +24,7 @@ def load(folder: Path) -> list[Problem]:
     ]
 
 
-def grade(problem: Problem, response: str, allow_code: bool) -> Score:
+def corrected(problem: Problem, response: str, context: GradingContext) -> Score:
     """F1 of the answer line, or of the whole response where there is none."""
     said = drop.extract(response)
     score = drop.grade(said, problem.reference)
@@ -36,7 +36,7 @@ DROP = Benchmark(
     name="drop",
     title="DROP",
     load=load,
-    grade=grade,
+    graders={"corrected": corrected},
     source="Dua et al. 2019, CC BY-SA 4.0; drop_v0_dev.jsonl.gz of openai/simple-evals, 9,536 rows",
     deviations="own prompt without exemplars; the last answer line counts; numbers keep their value under punctuation",
     graded=True,

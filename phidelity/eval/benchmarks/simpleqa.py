@@ -3,7 +3,7 @@
 import ast
 from pathlib import Path
 
-from phidelity.eval.benchmark import Benchmark
+from phidelity.eval.benchmark import Benchmark, GradingContext
 from phidelity.eval.files import read_csv
 from phidelity.grading import simpleqa
 from phidelity.problems import prompts
@@ -25,7 +25,7 @@ def load(folder: Path) -> list[Problem]:
     ]
 
 
-def grade(problem: Problem, response: str, allow_code: bool) -> Score:
+def corrected(problem: Problem, response: str, context: GradingContext) -> Score:
     """1 if correct; the explanation is the grade, so that what was not attempted can be counted apart."""
     said = response.strip()
     given = simpleqa.grade(said, problem.reference)
@@ -43,7 +43,7 @@ SIMPLEQA = Benchmark(
     name="simpleqa",
     title="SimpleQA",
     load=load,
-    grade=grade,
+    graders={"corrected": corrected},
     source="Wei et al. 2024, MIT; simple_qa_test_set.csv of openai/simple-evals, 4,326 rows",
     deviations="graded by rules (the target named, not denied; or a refusal) instead of a judge",
 )
