@@ -1,31 +1,71 @@
-"""A Completer behind an OpenAI-style endpoint: vLLM, SGLang, llama.cpp's server, our own, or a hosted API."""
+"""A Completer behind an OpenAI-style endpoint: vLLM, SGLang, llama.cpp's server, our own, or a hosted API.
 
-import hashlib
+Chats go to /chat/completions, texts and ids to /completions. Every request has a deadline and a bounded number of
+tries. What one request cannot get is a completion with finish_reason `error`; an endpoint that refuses (wrong key,
+wrong model), that never answers or that stops answering is a `UserError`, and what came before has been handed to
+`on_done`. A null content is an empty answer with finish_reason `null`; a prompt over the context is
+`context_exceeded`. Log-probabilities of prompts need an endpoint that honours `echo` (`scores_prompts`).
+"""
+
+import json
+import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import httpx
 
 from phidelity.completion import Completion, Prompt, SamplingParams, Usage
 from phidelity.config import UserError
-from phidelity.records import Conversation
+from phidelity.traffic import LONGEST_WAIT, PATIENCE, Limits, Pacer, RequestLog, Totals, wait_before
+from phidelity.wire import (
+    Failure,
+    Retry,
+    Scored,
+    cannot_score,
+    judge,
+    occurrences,
+    read_completion,
+    read_scored,
+    request_body,
+)
 
-PATIENCE = (1.0, 4.0, 16.0)
-"""Seconds between tries when an endpoint is busy or out of reach (*ours*)."""
+MAX_REPLY = 64 << 20
+"""Bytes of one reply that are read (*ours*)."""
+MAX_FAILURES = 8
+"""Requests in a row that may fail for good before the endpoint counts as dead (*ours*)."""
+
+_STOPPED = Failure("stopped", True)
+"""What becomes of requests that wait when another has shown that no answer will come."""
 
 
 @dataclass(slots=True)
 class HttpCompleter:
-    """A Completer behind an OpenAI-style endpoint: chats go to /chat/completions, texts and ids to /completions."""
+    """A Completer behind an OpenAI-style endpoint; `n_parallel` requests are under way at a time."""
 
     url: str
     model: str
-    key: str = ""
+    key: str = field(default="", repr=False)
     n_parallel: int = 8
     patience: tuple[float, ...] = PATIENCE
+    timeout: float = 600.0
+    """Seconds that one try may take, the reading of a slow reply included."""
+    limits: Limits = field(default_factory=Limits)
+    prices: tuple[float, float] = (0.0, 0.0)
+    """Per million tokens read and written."""
+    log: Path | None = None
+    """Where each try is logged."""
+    extra: dict[str, Any] = field(default_factory=dict)
+    """Further fields of every request body."""
+    totals: Totals = field(default_factory=Totals)
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    _pacer: Pacer = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._pacer = Pacer(self.limits)
 
     @property
     def name(self) -> str:
@@ -39,75 +79,165 @@ class HttpCompleter:
         on_done: Callable[[int, Completion], None] | None = None,
     ) -> list[Completion]:
         """One completion per prompt, in order; an endpoint that stays unwilling is a `UserError`."""
-        bodies = [_body(prompt, params, occurrence) for prompt, occurrence in _occurrences(prompts)]
-        completions: dict[int, Completion] = {}
-        headers = {"Authorization": f"Bearer {self.key}"} if self.key else {}
-        with (
-            httpx.Client(base_url=self.url.rstrip("/") + "/", headers=headers, timeout=600) as client,
-            ThreadPoolExecutor(self.n_parallel) as pool,
-        ):
-            jobs = {pool.submit(self._ask, client, body): index for index, body in enumerate(bodies)}
-            for job in as_completed(jobs):
-                completions[jobs[job]] = job.result()
-                if on_done:
-                    on_done(jobs[job], completions[jobs[job]])
-        return [completions[index] for index in range(len(prompts))]
+        bodies = [request_body(prompt, params, occurrence) for prompt, occurrence in occurrences(prompts)]
+        return self._ask_all(bodies, read_completion, on_done)
 
     def logprobs(self, prompts: Sequence[tuple[int, ...]]) -> list[tuple[float, ...]]:
-        """Not possible: OpenAI-style endpoints do not score prompts."""
-        raise TypeError("an endpoint has no log-probabilities of prompts")
+        """Log-probability of each token after the first, from an endpoint that scores prompts of token ids."""
+        scored = self.score([list(prompt) for prompt in prompts])
+        rows = [tuple(value for value in one.logprobs[1:] if value is not None) for one in scored]
+        for prompt, row in zip(prompts, rows, strict=True):
+            if len(row) != len(prompt) - 1:
+                raise cannot_score(self.url, f"{len(row)} numbers for {len(prompt)} token ids")
+        return rows
 
-    def _ask(self, client: httpx.Client, body: dict[str, Any]) -> Completion:
-        path = "chat/completions" if "messages" in body else "completions"
-        found = ""
-        for seconds in (*self.patience, None):
+    def score(self, prompts: Sequence[str | list[int]]) -> list[Scored]:
+        """Texts as the endpoint's own tokens with their log-probabilities, by /completions with `echo`."""
+        bodies = [
+            {"prompt": prompt, "max_tokens": 1, "temperature": 0, "echo": True, "logprobs": 1} for prompt in prompts
+        ]
+        return self._ask_all(bodies, read_scored, None)
+
+    def scores_prompts(self) -> bool:
+        """Whether the endpoint gives log-probabilities of prompts; asks it once for a short text."""
+        try:
+            return len(self.score(["a b c d"])) == 1
+        except UserError:
+            return False
+
+    def _ask_all(
+        self, bodies: Sequence[dict[str, Any]], read: Callable[[Any, str], Any], on_done: Callable[..., None] | None
+    ) -> list[Any]:
+        """Keep `n_parallel` requests under way; stop at the first sign that the endpoint will not answer any more."""
+        results: dict[int, Any] = {}
+        stop = threading.Event()
+        n_failed_in_a_row, first = 0, ""
+        headers = {"Authorization": f"Bearer {self.key}"} if self.key else {}
+        slots = httpx.Limits(max_connections=self.n_parallel, max_keepalive_connections=self.n_parallel)
+        timeout = httpx.Timeout(self.timeout, connect=min(self.timeout, 15.0), pool=None)
+        with (
+            httpx.Client(base_url=self.url.rstrip("/") + "/", headers=headers, timeout=timeout, limits=slots) as client,
+            ThreadPoolExecutor(self.n_parallel) as pool,
+        ):
+            jobs: dict[Future[Any], int] = {
+                pool.submit(self._ask, client, stop, body, read, index): index for index, body in enumerate(bodies)
+            }
             try:
-                response = client.post(path, json={"model": self.model, **body})
-            except httpx.TransportError as error:
-                found = str(error) or type(error).__name__
-            else:
-                if response.status_code == 200:
-                    return _completion(response, self.url)
-                found = f"status {response.status_code}: {response.text[:200]}"
-                if response.status_code not in (408, 429) and response.status_code < 500:
-                    break
-            if seconds is not None:
-                time.sleep(seconds)
-        raise UserError(f"The endpoint {self.url} did not answer ({found}). Check url, model and key, then go on.")
+                waiting = set(jobs)
+                while waiting:
+                    ended, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+                    for job in sorted(ended, key=jobs.__getitem__):
+                        index, result = jobs[job], job.result()
+                        if result is _STOPPED:
+                            continue
+                        if isinstance(result, Failure):
+                            n_failed_in_a_row, first = n_failed_in_a_row + 1, first or result.found
+                            everything_failed = not results and n_failed_in_a_row == len(bodies)
+                            if result.is_fatal or everything_failed or n_failed_in_a_row >= MAX_FAILURES:
+                                raise self._unwilling(result.found, len(results), len(bodies))
+                            continue
+                        n_failed_in_a_row = 0
+                        results[index] = result
+                        if on_done:
+                            on_done(index, result)
+            except BaseException:
+                stop.set()
+                pool.shutdown(wait=False, cancel_futures=True)
+                client.close()
+                raise
+        for index in range(len(bodies)):
+            if index not in results:
+                results[index] = self._error(first, read)
+                if on_done:
+                    on_done(index, results[index])
+        return [results[index] for index in range(len(bodies))]
+
+    def _error(self, found: str, read: Callable[[Any, str], Any]) -> Completion:
+        if read is not read_completion:
+            raise self._unwilling(found, 0, 1)
+        usage = Usage(prompt_tokens=0, completion_tokens=0)
+        return Completion(text="", finish_reason="error", usage=usage)
+
+    def _unwilling(self, found: str, n_done: int, n: int) -> UserError:
+        done = f" after {n_done} of {n} answers" if n_done else ""
+        return UserError(
+            f"The endpoint {self.url} did not answer{done} ({found}). Check url, model and key, then go on."
+        )
+
+    def _ask(
+        self,
+        client: httpx.Client,
+        stop: threading.Event,
+        body: dict[str, Any],
+        read: Callable[[Any, str], Any],
+        index: int,
+    ) -> Any:
+        """One request with its tries: what `read` makes of the reply, or why there is none."""
+        path = "chat/completions" if "messages" in body else "completions"
+        request = json.dumps({"model": self.model, **body, **self.extra})
+        reserved = len(request) // 4 + body.get("max_tokens", 0)
+        found, headers = "", httpx.Headers()
+        for tried, step in enumerate((0.0, *self.patience)):
+            pause = wait_before(step, headers, request, tried) if tried else 0.0
+            if pause > LONGEST_WAIT:
+                return self._failed(Failure(f"it asks to wait {pause:.0f} s; {found}", True), stop)
+            if stop.wait(pause + self._pacer.reserve(reserved)):
+                return _STOPPED
+            began = time.monotonic()
+            status, headers, reply = _post(client, path, request, self.timeout)
+            result = judge(status, reply, read, self.url)
+            self._count(tried, result, reserved)
+            self._log(index, tried, status, time.monotonic() - began, result)
+            if not isinstance(result, Retry):
+                return self._failed(result, stop) if isinstance(result, Failure) else result
+            found = result.found
+        return self._failed(Failure(found, False), stop)
+
+    def _failed(self, failure: Failure, stop: threading.Event) -> Failure:
+        """Count a request that is given up; a fatal one keeps those that wait from going out."""
+        if failure.is_fatal:
+            stop.set()
+        with self._lock:
+            self.totals.failures += 1
+        return failure
+
+    def _count(self, tried: int, result: Any, reserved: int) -> None:
+        usage = result.usage if isinstance(result, Completion) else Usage(prompt_tokens=0, completion_tokens=0)
+        used = usage.prompt_tokens + usage.completion_tokens
+        if used:
+            self._pacer.settle(reserved, used)
+        with self._lock:
+            totals = self.totals
+            totals.requests += 1
+            totals.retries += tried > 0
+            totals.prompt_tokens += usage.prompt_tokens
+            totals.completion_tokens += usage.completion_tokens
+            totals.cost += (usage.prompt_tokens * self.prices[0] + usage.completion_tokens * self.prices[1]) / 1e6
+
+    def _log(self, index: int, tried: int, status: int, seconds: float, result: Any) -> None:
+        if self.log:
+            told = {"found": result.found} if isinstance(result, Failure | Retry) else {}
+            used = {"usage": result.usage.model_dump()} if isinstance(result, Completion) else {}
+            row = {"request": index, "try": tried, "status": status, "seconds": round(seconds, 3)}
+            RequestLog(self.log, self._lock).write(**row, **used, **told)
 
 
-def _occurrences(prompts: Sequence[Prompt]) -> list[tuple[Prompt, int]]:
-    """Each prompt with how often the very same one came before."""
-    seen: dict[Prompt | str, int] = {}
-    pairs = []
-    for prompt in prompts:
-        key = prompt.model_dump_json() if isinstance(prompt, Conversation) else prompt
-        pairs.append((prompt, seen.get(key, 0)))
-        seen[key] = seen.get(key, 0) + 1
-    return pairs
-
-
-def _body(prompt: Prompt, params: SamplingParams, occurrence: int) -> dict[str, Any]:
-    body: dict[str, Any] = {"temperature": params.temperature, "top_p": params.top_p, "max_tokens": params.max_tokens}
-    if isinstance(prompt, Conversation):
-        body["messages"] = [message.model_dump() for message in prompt.messages]
-    else:
-        body["prompt"] = prompt if isinstance(prompt, str) else list(prompt)
-    digest = hashlib.sha256(f"{params.seed}/{occurrence}".encode()).digest()
-    body["seed"] = int.from_bytes(digest[:4], "big") >> 1
-    return (
-        body | ({"stop": list(params.stop)} if params.stop else {}) | ({"top_k": params.top_k} if params.top_k else {})
-    )
-
-
-def _completion(response: httpx.Response, url: str) -> Completion:
+def _post(client: httpx.Client, path: str, request: str, seconds: float) -> tuple[int, httpx.Headers, str]:
+    """Status (0: none), headers and text of a reply that came whole within its deadline and size."""
+    deadline = time.monotonic() + seconds
     try:
-        reply = response.json()
-        choice, used = reply["choices"][0], reply.get("usage") or {}
-        text = choice["message"]["content"] if "message" in choice else choice["text"]
-    except (ValueError, LookupError, TypeError):
-        raise UserError(
-            f"The endpoint {url} sent no completion: {response.text[:200]!r}. Expected OpenAI's reply; check the url."
-        ) from None
-    usage = Usage(prompt_tokens=used.get("prompt_tokens", 0), completion_tokens=used.get("completion_tokens", 0))
-    return Completion(text=text or "", finish_reason=choice.get("finish_reason") or "stop", usage=usage)
+        with client.stream(
+            "POST", path, content=request.encode(), headers={"Content-Type": "application/json"}
+        ) as response:
+            parts, size = [], 0
+            for part in response.iter_bytes():
+                parts.append(part)
+                size += len(part)
+                if size > MAX_REPLY or time.monotonic() > deadline:
+                    why = f"over {MAX_REPLY} bytes" if size > MAX_REPLY else f"not whole after {seconds:.0f} s"
+                    return 0, response.headers, f"a reply {why}"
+            return response.status_code, response.headers, b"".join(parts).decode("utf-8", "replace")
+    except (httpx.TransportError, httpx.DecodingError) as error:
+        return 0, httpx.Headers(), str(error) or type(error).__name__
+    except RuntimeError as error:  # the client was closed because the run stops
+        return 0, httpx.Headers(), str(error)
