@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from phidelity.checkpoint.huggingface import foreign_config
+from phidelity.checkpoint.naming import foreign_config
 from phidelity.completion import Completer, Prompt, ScriptedCompleter
 from phidelity.config import UserError, parse
 from phidelity.grading.harm import rules_harm_judge

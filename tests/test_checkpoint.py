@@ -7,7 +7,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from phidelity.checkpoint.huggingface import open_checkpoint, save_checkpoint
+from phidelity.checkpoint.huggingface import save_checkpoint
+from phidelity.checkpoint.open import open_checkpoint
 from phidelity.config import UserError
 from phidelity.model.attention import CausalAttend
 from phidelity.model.config import ModelConfig
@@ -95,7 +96,7 @@ def test_wrong_tensors_are_named(folder: Path, change, message: str) -> None:
 
 
 def test_another_architecture_is_refused(folder: Path) -> None:
-    config = json.loads((folder / "config.json").read_text()) | {"model_type": "llama"}
+    config = json.loads((folder / "config.json").read_text()) | {"model_type": "gemma2"}
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(UserError, match="expected 'phi3'"):
         open_checkpoint(folder)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from preference_world import TOKENIZER, TabularCompleter, speaker
 
-from phidelity.checkpoint.huggingface import foreign_config
+from phidelity.checkpoint.naming import foreign_config
 from phidelity.completion import Completer, Prompt, ScriptedCompleter
 from phidelity.config import UserError, parse
 from phidelity.eval.suite import BENCHMARKS

@@ -1,170 +1,168 @@
-"""A model folder in the Hugging Face layout of the published release: the one form a checkpoint rests in.
+"""A model folder in the Hugging Face layout: the published release, its re-saved copies, and our own checkpoints.
 
-config.json (`Phi3ForCausalLM`), model.safetensors with fused qkv and gate_up rows, generation_config.json and
-the tokenizer's files. Foreign names live here and nowhere else. Reading checks every tensor's name, shape and
-finiteness and never unpickles. Generation stops on both end tokens; padding is never one of them (facts: the
-release's config.json and its January 2025 fixes).
+config.json, the tokenizer's files, and safetensors in one file or in shards listed by model.safetensors.index.json;
+a layer may straddle shards. Both layouts are read as our fused parameters, and every name, shape and dtype is checked
+against config.json before a weight is read. Pickled weights are never opened, whatever they are called.
 """
 
-import hashlib
-import json
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path, PurePosixPath
 
 import torch
-from pydantic import ValidationError
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from torch import Tensor
 
+from phidelity.checkpoint import naming
+from phidelity.checkpoint.naming import Piece, foreign_config, generation_config, read_config, read_json
+from phidelity.checkpoint.tensors import Stored, TensorFile, write_tensors
+from phidelity.checkpoint.weights import check_vocabulary, expected_shapes, file_digest
 from phidelity.config import UserError
-from phidelity.model.config import ModelConfig
 from phidelity.model.transformer import Transformer
-from phidelity.records import atomic, write_json
+from phidelity.records import write_json
 from phidelity.tokenizer.bpe import Tokenizer
 
 WEIGHTS = "model.safetensors"
-
-_OUTER = {"embed": "model.embed_tokens", "norm": "model.norm", "head": "lm_head"}
-_INNER = {
-    "attention_norm": "input_layernorm",
-    "attention.qkv": "self_attn.qkv_proj",
-    "attention.out": "self_attn.o_proj",
-    "feed_forward_norm": "post_attention_layernorm",
-    "feed_forward.gate_up": "mlp.gate_up_proj",
-    "feed_forward.down": "mlp.down_proj",
-}
-_FIELDS = {
-    "n_layers": "num_hidden_layers",
-    "d_model": "hidden_size",
-    "n_heads": "num_attention_heads",
-    "n_kv_heads": "num_key_value_heads",
-    "d_ff": "intermediate_size",
-    "vocab_size": "vocab_size",
-    "context_len": "max_position_embeddings",
-    "rope_theta": "rope_theta",
-    "norm_eps": "rms_norm_eps",
-    "init_std": "initializer_range",
-}
+INDEX = "model.safetensors.index.json"
 
 
-class Checkpoint(NamedTuple):
-    """A model folder, opened."""
+class FolderWeights:
+    """The `Weights` of a Hugging Face folder."""
 
-    model: Transformer
-    tokenizer: Tokenizer
-    digest: str
-    """Hash of the weights file: what completions are cached and reported under."""
+    def __init__(self, folder: Path, source: str = "") -> None:
+        self.folder = folder
+        self.source = source or str(folder)
+        self.config = read_config(folder)
+        self.tokenizer = Tokenizer.load(folder)
+        check_vocabulary(self.source, self.config, self.tokenizer)
+        self.shapes = expected_shapes(self.config)
+        self.files = _files(folder)
+        self._place = _places(folder, self.files)
+        self.layout: naming.Layout = "fused" if any("qkv_proj" in name for name in self._place) else "split"
+        self._pieces = naming.pieces(self.config, self.shapes, self.layout)
+        self._check_tensors()
+        self.notes: tuple[str, ...] = ()
 
+    @property
+    def form(self) -> str:
+        """For example `Hugging Face folder, fused, bfloat16, 6 shards`."""
+        dtypes = sorted({str(file.tensors[name].dtype).removeprefix("torch.") for name, file in self._place.items()})
+        n = len(self.files)
+        return f"Hugging Face folder, {self.layout}, {' and '.join(dtypes)}, {n} {'file' if n == 1 else 'shards'}"
 
-def foreign_name(name: str) -> str:
-    """The published name of one of our parameters: `blocks.0.attention.qkv.weight` and so on."""
-    if not name.startswith("blocks."):
-        return f"{_OUTER[name.removesuffix('.weight')]}.weight"
-    _, layer, part = name.removesuffix(".weight").split(".", 2)
-    return f"model.layers.{layer}.{_INNER[part]}.weight"
+    @property
+    def digest(self) -> str:
+        """Hash of the weight files."""
+        return self._digest
+
+    @cached_property
+    def _digest(self) -> str:
+        return file_digest(self.files)
+
+    def dtype_of(self, name: str) -> torch.dtype:
+        """The dtype that `rows` gives: as stored."""
+        dtypes = [self._stored(piece).dtype for piece in self._pieces[name]]
+        return dtypes[0] if len(set(dtypes)) == 1 else torch.float32
+
+    def label(self, name: str) -> str:
+        """File and published name of a parameter."""
+        first = self._pieces[name][0].name
+        names = " and ".join(piece.name for piece in self._pieces[name])
+        return f"{self._place[first].path}: {names}"
+
+    def rows(self, name: str, start: int, stop: int) -> Tensor:
+        """Rows `start` to `stop` of a parameter, put together from the tensors that hold them."""
+        parts, at = [], 0
+        for piece in self._pieces[name]:
+            low, high = max(start - at, 0), min(stop - at, piece.n_rows)
+            if low < high:
+                parts.append(self._place[piece.name].rows(piece.name, low, high).to(self.dtype_of(name)))
+            at += piece.n_rows
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def _stored(self, piece: Piece) -> Stored:
+        return self._place[piece.name].tensors[piece.name]
+
+    def _check_tensors(self) -> None:
+        expected = {piece.name: piece.n_rows for parts in self._pieces.values() for piece in parts}
+        where = self.folder / (INDEX if len(self.files) > 1 else self.files[0].name)
+        for kind, odd in (
+            ("missing", expected.keys() - self._place.keys()),
+            ("unexpected", self._place.keys() - expected.keys()),
+        ):
+            if odd:
+                listed = ", ".join(sorted(odd)[:3]) + (", ..." if len(odd) > 3 else "")
+                count = "1 tensor is" if len(odd) == 1 else f"{len(odd)} tensors are"
+                raise UserError(
+                    f"{where}: {count} {kind}: {listed}. Expected the {len(expected)} of a {self.layout} phi-4 network."
+                )
+        for name, parts in self._pieces.items():
+            for piece in parts:
+                shape = (piece.n_rows, *self.shapes[name][1:])
+                if self._stored(piece).shape != shape:
+                    found = f"{piece.name} has shape {self._stored(piece).shape}; config.json makes it {shape}"
+                    path = self._place[piece.name].path
+                    raise UserError(f"{path}: {found}. Weights and config do not belong together.")
 
 
 def save_checkpoint(folder: Path, model: Transformer, tokenizer: Tokenizer) -> None:
-    """Write a folder that `transformers` and we can open; the weights last, each file atomically."""
+    """Write a trained model as a folder that `transformers` and we can open; the weights last, each file atomically."""
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer.save(folder)
     write_json(folder / "config.json", foreign_config(model.config, tokenizer))
-    ends = [tokenizer.im_end, tokenizer.endoftext]
-    generation = {"bos_token_id": tokenizer.endoftext, "eos_token_id": ends, "pad_token_id": tokenizer.pad}
-    write_json(folder / "generation_config.json", generation)
-    tensors = {foreign_name(name): tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    with atomic(folder / WEIGHTS) as file:
-        file.write(save(tensors, metadata={"format": "pt"}))
-
-
-def open_checkpoint(folder: Path) -> Checkpoint:
-    """Read a model folder onto the CPU in fp32, checking every tensor."""
-    config = read_config(folder)
-    tokenizer = Tokenizer.load(folder)
-    if tokenizer.vocab_size > config.vocab_size:
-        raise UserError(
-            f"{folder}: the tokenizer has {tokenizer.vocab_size} ids, the model only {config.vocab_size} rows. "
-            "They belong to different models; fetch both from one place."
-        )
-    with torch.device("meta"):
-        model = Transformer(config)
-    expected = {foreign_name(name): tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    found = dict(_tensors(folder / WEIGHTS, expected))
-    model.load_state_dict({name: found[foreign_name(name)] for name in model.state_dict()}, assign=True)
-    return Checkpoint(model.eval(), tokenizer, weights_digest(folder))
+    write_json(folder / "generation_config.json", generation_config(tokenizer))
+    state = {naming.foreign_name(name): tensor.detach().cpu() for name, tensor in model.state_dict().items()}
+    shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
+    write_tensors(folder / WEIGHTS, shapes, torch.float32, lambda name: [state[name]])
 
 
 def weights_digest(folder: Path) -> str:
-    """Hash of the weights file of a checkpoint folder."""
-    with open(folder / WEIGHTS, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    """Hash of the weight files of a checkpoint folder."""
+    return file_digest(_files(folder))
 
 
-def read_config(folder: Path) -> ModelConfig:
-    """The configuration of a checkpoint folder, in our names."""
-    path = folder / "config.json"
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"No model at {folder}: config.json is missing. Give a folder with a checkpoint.") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not valid JSON ({error}). Fetch or make it again.") from None
-    model_type = data.get("model_type") if isinstance(data, dict) else None
-    if model_type != "phi3":
-        raise UserError(f"{path}: model_type is {model_type!r}; expected 'phi3', phi-4's architecture.")
-    try:
-        values = {ours: data[theirs] for ours, theirs in _FIELDS.items()}
-        return ModelConfig.model_validate(values)
-    except KeyError as error:
-        raise UserError(f"{path} lacks {error}. Expected the configuration of a Phi3ForCausalLM.") from None
-    except ValidationError as error:
-        raise UserError(f"{path}: {error.errors()[0]['msg']}. The configuration is damaged.") from None
+def _files(folder: Path) -> list[Path]:
+    """The weight files of a folder: the one, or those that the index lists."""
+    if (folder / WEIGHTS).is_file():
+        return [folder / WEIGHTS]
+    index = read_json(folder / INDEX)
+    if index is None:
+        raise UserError(
+            f"No weights at {folder}: expected {WEIGHTS} or {INDEX}. Pickled weights (.bin, .pt) are never read."
+        )
+    names = sorted(set(_weight_map(folder / INDEX, index).values()))
+    for name in names:
+        if not _is_plain(name):
+            raise UserError(f"{folder / INDEX} names {name!r}; expected names of safetensors files beside it. Refused.")
+        if not (folder / name).is_file():
+            raise UserError(f"{folder / INDEX} names {name}, which is not there. Fetch the missing file.")
+    return [folder / name for name in names]
 
 
-def foreign_config(config: ModelConfig, tokenizer: Tokenizer) -> dict[str, Any]:
-    """config.json of the release with this model's numbers."""
-    return {theirs: getattr(config, ours) for ours, theirs in _FIELDS.items()} | {
-        "architectures": ["Phi3ForCausalLM"],
-        "model_type": "phi3",
-        "attention_bias": False,
-        "attention_dropout": 0.0,
-        "bos_token_id": tokenizer.endoftext,
-        "embd_pdrop": 0.0,
-        "eos_token_id": tokenizer.im_end,
-        "hidden_act": "silu",
-        "original_max_position_embeddings": config.context_len,
-        "pad_token_id": tokenizer.pad,
-        "resid_pdrop": 0.0,
-        "rope_scaling": None,
-        "sliding_window": None,
-        "tie_word_embeddings": False,
-        "torch_dtype": "float32",
-        "use_cache": True,
-    }
+def _places(folder: Path, files: list[Path]) -> dict[str, TensorFile]:
+    """Which file holds each foreign tensor; files and index must agree."""
+    place: dict[str, TensorFile] = {}
+    for path in files:
+        file = TensorFile(path)
+        for name in file.tensors:
+            if name in place:
+                raise UserError(f"{name} lies in {place[name].path.name} and in {path}; expected one. Fetch again.")
+            place[name] = file
+    if files == [folder / WEIGHTS]:
+        return place
+    for name, file in _weight_map(folder / INDEX, read_json(folder / INDEX) or {}).items():
+        if name not in place or place[name].path.name != file:
+            found = f"it is in {place[name].path.name}" if name in place else "no file holds it"
+            raise UserError(f"{folder / INDEX} says that {name} is in {file}; {found}. Fetch the files again.")
+    return place
 
 
-def _tensors(path: Path, expected: dict[str, tuple[int, ...]]) -> Iterator[tuple[str, torch.Tensor]]:
-    try:
-        with safe_open(path, framework="pt") as file:
-            names = set(file.keys())
-            _compare(path, names, expected)
-            for name in sorted(names):
-                tensor = file.get_tensor(name).float()
-                if tuple(tensor.shape) != expected[name]:
-                    shapes = f"{tuple(tensor.shape)}; config.json makes it {expected[name]}"
-                    raise UserError(f"{path}: {name} has shape {shapes}. Weights and config do not belong together.")
-                if not torch.isfinite(tensor).all():
-                    raise UserError(f"{path}: {name} holds values that are not finite. Fetch or make the file again.")
-                yield name, tensor
-    except FileNotFoundError:
-        raise UserError(f"No weights at {path}; expected a safetensors file. Pickled weights are never read.") from None
-    except SafetensorError as error:
-        raise UserError(f"{path} is truncated or damaged ({error}). Fetch or make it again.") from None
+def _weight_map(path: Path, index: Mapping[str, object]) -> dict[str, str]:
+    weight_map = index.get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map or not all(isinstance(v, str) for v in weight_map.values()):
+        raise UserError(f"{path} has no weight_map of tensors to files. Fetch it again.")
+    return weight_map
 
 
-def _compare(path: Path, names: set[str], expected: dict[str, tuple[int, ...]]) -> None:
-    for kind, odd in (("missing", expected.keys() - names), ("unexpected", names - expected.keys())):
-        if odd:
-            listed = ", ".join(sorted(odd)[:3]) + (", ..." if len(odd) > 3 else "")
-            raise UserError(f"{path}: {len(odd)} tensors are {kind}: {listed}. Expected a fused Phi3ForCausalLM.")
+def _is_plain(name: str) -> bool:
+    """Whether a name from an index is that of a safetensors file in the same folder, and no way out of it."""
+    return PurePosixPath(name).name == name and "\\" not in name and name.endswith(".safetensors")

@@ -113,7 +113,7 @@ def _say(pieces: Iterator[str]) -> str:
 @json_option
 def inspect(model: Path, as_json: bool) -> None:
     """What MODEL is: its shape, its parameters by part, its vocabulary."""
-    from phidelity.checkpoint.huggingface import open_checkpoint
+    from phidelity.checkpoint.open import open_checkpoint
     from phidelity.model.config import cache_bytes_per_token, census
 
     folder = runs.resolve_model(model)

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from phidelity.checkpoint.huggingface import open_checkpoint
+from phidelity.checkpoint.open import open_checkpoint
 from phidelity.completion import Completion, Prompt, SamplingParams, Usage
 from phidelity.config import UserError
 from phidelity.engine import sampling

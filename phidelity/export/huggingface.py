@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from phidelity.checkpoint.huggingface import open_checkpoint, save_checkpoint
+from phidelity.checkpoint.huggingface import save_checkpoint
+from phidelity.checkpoint.open import open_checkpoint
 from phidelity.model.config import census
 from phidelity.records import atomic
 

@@ -14,7 +14,9 @@ from typing import Any, NamedTuple
 
 from pydantic import Field
 
-from phidelity.checkpoint.huggingface import open_checkpoint, read_config, save_checkpoint
+from phidelity.checkpoint.huggingface import save_checkpoint
+from phidelity.checkpoint.naming import read_config
+from phidelity.checkpoint.open import open_checkpoint
 from phidelity.completion import Completer, SamplingParams
 from phidelity.config import Config, UserError
 from phidelity.grading.check import check

@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from phidelity.checkpoint.huggingface import open_checkpoint, save_checkpoint
+from phidelity.checkpoint.huggingface import save_checkpoint
+from phidelity.checkpoint.open import open_checkpoint
 from phidelity.progress import SILENT, Progress
 from phidelity.records import PreferencePair, read_records
 from phidelity.train.dpo import DpoConfig, train_dpo

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import Field
 
-from phidelity.checkpoint.huggingface import open_checkpoint
+from phidelity.checkpoint.open import open_checkpoint
 from phidelity.model.transformer import Transformer
 from phidelity.progress import SILENT, Progress
 from phidelity.train.shards import ShardTrainingConfig, train_on_shards

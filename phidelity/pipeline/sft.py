@@ -9,7 +9,8 @@ from typing import Any
 
 from pydantic import Field
 
-from phidelity.checkpoint.huggingface import open_checkpoint, save_checkpoint
+from phidelity.checkpoint.huggingface import save_checkpoint
+from phidelity.checkpoint.open import open_checkpoint
 from phidelity.config import Config, UserError
 from phidelity.data.batch import pack_rows
 from phidelity.data.loader import epoch_order, epoch_sample
