@@ -19,6 +19,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from phidelity.cli.main import main
 from phidelity.progress import Task
+from phidelity.tokenizer.bpe import Tokenizer
 
 
 class RecordedTask:
@@ -130,3 +131,12 @@ def tree_hashes(run: Path) -> dict[str, dict[str, str]]:
         stage: {name: output["sha256"] for name, output in manifest["outputs"].items()}
         for stage, manifest in manifests.items()
     }
+
+
+@pytest.fixture(scope="session")
+def phi_4() -> Tokenizer:
+    """phi-4's own tokenizer, from the rank file that the release was made from."""
+    path = Path(os.environ.get("PHI_TEST_DATA", "absent")) / "cl100k_base.tiktoken"
+    if not path.exists():
+        pytest.skip("cl100k_base.tiktoken is not at hand (PHI_TEST_DATA)")
+    return Tokenizer.load(path)

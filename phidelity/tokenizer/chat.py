@@ -12,6 +12,7 @@ from typing import NamedTuple
 from phidelity.config import UserError
 from phidelity.records import Message
 from phidelity.tokenizer.bpe import Tokenizer
+from phidelity.tokenizer.layout import WHITESPACE
 
 ROLES = ("system", "user", "assistant")
 
@@ -23,13 +24,29 @@ class Rendered(NamedTuple):
     mask: list[bool]
 
 
-def render(messages: Sequence[Message], tokenizer: Tokenizer, *, generation_prompt: bool = False) -> Rendered:
-    """Ids and loss mask of a chat; `generation_prompt` opens an assistant turn at the end."""
+def render(
+    messages: Sequence[Message],
+    tokenizer: Tokenizer,
+    *,
+    generation_prompt: bool = False,
+    continue_last: bool = False,
+    like_transformers: bool = False,
+) -> Rendered:
+    """Ids and loss mask of a chat.
+
+    `generation_prompt` opens an assistant turn at the end; `continue_last` leaves the last one, the assistant's, open
+    for more. `like_transformers` gives the ids of transformers' `apply_chat_template` on the published files to the
+    last one: special tokens in content take effect and eat the whitespace beside them. Not for text of strangers.
+    """
+    if continue_last:
+        _check_open_end(messages, generation_prompt)
     ids: list[int] = []
     mask: list[bool] = []
-    for message in messages:
+    for i, message in enumerate(messages):
+        is_open = continue_last and i == len(messages) - 1
         head = turn_head(message.role, tokenizer)
-        body = [*tokenizer.encode(message.content), tokenizer.im_end]
+        body = _loose(message.content, tokenizer, is_open) if like_transformers else tokenizer.encode(message.content)
+        body += [] if is_open else [tokenizer.im_end]
         ids += head + body
         mask += [False] * len(head) + [message.role == "assistant"] * len(body)
     if generation_prompt:
@@ -49,3 +66,17 @@ def turn_head(role: str, tokenizer: Tokenizer) -> list[int]:
 def stop_ids(tokenizer: Tokenizer) -> frozenset[int]:
     """Ids that end an answer: the end of a turn and the end of a document; never the padding id."""
     return frozenset((tokenizer.im_end, tokenizer.endoftext))
+
+
+def _check_open_end(messages: Sequence[Message], generation_prompt: bool) -> None:
+    if generation_prompt:
+        raise UserError("A chat can go on in its last message or in a new turn, not both. Ask for one of them.")
+    if not messages or messages[-1].role != "assistant":
+        found = f"the {messages[-1].role}'s" if messages else "missing"
+        raise UserError(f"The last message is {found}; only an assistant's can be gone on with. Add its beginning.")
+
+
+def _loose(content: str, tokenizer: Tokenizer, is_open: bool) -> list[int]:
+    """Content as the published files have it read: between two special tokens, or after one when the turn is open."""
+    content = content.lstrip(WHITESPACE) if is_open else content.strip(WHITESPACE)
+    return tokenizer.encode_with_specials(content, strip=True)
