@@ -18,7 +18,7 @@ from typing import Any
 
 import httpx
 
-from phidelity.completion import Completion, Prompt, SamplingParams, Usage
+from phidelity.completion import Capabilities, Completion, Prompt, SamplingParams, Usage, asked, check, require
 from phidelity.config import UserError
 from phidelity.traffic import LONGEST_WAIT, PATIENCE, Limits, Pacer, RequestLog, Totals, wait_before
 from phidelity.wire import (
@@ -27,7 +27,6 @@ from phidelity.wire import (
     Scored,
     cannot_score,
     judge,
-    occurrences,
     read_completion,
     read_scored,
     request_body,
@@ -72,15 +71,23 @@ class HttpCompleter:
         """The model at its endpoint; the key is no part of it."""
         return f"{self.model}@{self.url}"
 
+    @property
+    def capabilities(self) -> Capabilities:
+        """Prompts of any kind; answers come as text, and scores where the endpoint honours `echo`."""
+        return Capabilities(logprobs=True, ignored=frozenset({"prompt_logprobs"}))
+
     def complete(
         self,
         prompts: Sequence[Prompt],
         params: SamplingParams,
         on_done: Callable[[int, Completion], None] | None = None,
     ) -> list[Completion]:
-        """One completion per prompt, in order; an endpoint that stays unwilling is a `UserError`."""
-        bodies = [request_body(prompt, params, occurrence) for prompt, occurrence in occurrences(prompts)]
-        return self._ask_all(bodies, read_completion, on_done)
+        """`params.n` completions per prompt, in order; an endpoint that stays unwilling is a `UserError`."""
+        check(params)
+        require(self, prompts, params)
+        bodies = [request_body(one.prompt, params, one.repeat) for one in asked(prompts, params)]
+        completions = self._ask_all(bodies, read_completion, on_done)
+        return [one.model_copy(update={"index": place % params.n}) for place, one in enumerate(completions)]
 
     def logprobs(self, prompts: Sequence[tuple[int, ...]]) -> list[tuple[float, ...]]:
         """Log-probability of each token after the first, from an endpoint that scores prompts of token ids."""

@@ -8,7 +8,7 @@ words of vLLM, llama.cpp and OpenAI. What cannot be read may be asked again; wha
 import hashlib
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from phidelity.completion import Completion, Prompt, SamplingParams, Usage
@@ -16,6 +16,9 @@ from phidelity.config import UserError
 from phidelity.records import Conversation
 
 _TOO_LONG = re.compile(r"context[ _](length|size|window)|maximum context|exceed_context|too many tokens", re.IGNORECASE)
+
+_NAMES = {"stop_ids": "stop_token_ids", "ignore_end": "ignore_eos"}
+"""What vLLM and SGLang call fields that OpenAI does not have."""
 
 
 class Failure(NamedTuple):
@@ -42,17 +45,6 @@ class UnreadableError(Exception):
     """A reply that is no completion."""
 
 
-def occurrences(prompts: Sequence[Prompt]) -> list[tuple[Prompt, int]]:
-    """Each prompt with how often the very same one came before."""
-    seen: dict[Prompt | str, int] = {}
-    pairs = []
-    for prompt in prompts:
-        key = prompt.model_dump_json() if isinstance(prompt, Conversation) else prompt
-        pairs.append((prompt, seen.get(key, 0)))
-        seen[key] = seen.get(key, 0) + 1
-    return pairs
-
-
 def request_body(prompt: Prompt, params: SamplingParams, occurrence: int) -> dict[str, Any]:
     """The body of a request, without the model; its seed is a function of the parameters' seed and the occurrence."""
     body: dict[str, Any] = {"temperature": params.temperature, "top_p": params.top_p, "max_tokens": params.max_tokens}
@@ -62,9 +54,24 @@ def request_body(prompt: Prompt, params: SamplingParams, occurrence: int) -> dic
         body["prompt"] = prompt if isinstance(prompt, str) else list(prompt)
     digest = hashlib.sha256(f"{params.seed}/{occurrence}".encode()).digest()
     body["seed"] = int.from_bytes(digest[:4], "big") >> 1
-    return (
-        body | ({"stop": list(params.stop)} if params.stop else {}) | ({"top_k": params.top_k} if params.top_k else {})
-    )
+    return body | {_NAMES.get(name, name): value for name, value in _set_here(params, "messages" in body)}
+
+
+def _set_here(params: SamplingParams, is_chat: bool) -> Iterator[tuple[str, Any]]:
+    """Fields that differ from their defaults, so that an endpoint meets only what is asked of it."""
+    for name in ("stop", "top_k", "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty"):
+        if (value := getattr(params, name)) != SamplingParams.model_fields[name].default:
+            yield name, list(value) if name == "stop" else value
+    if params.logit_bias:
+        yield "logit_bias", {str(token): bias for token, bias in params.logit_bias}
+    if params.stop_ids:
+        yield "stop_ids", list(params.stop_ids)
+    if params.ignore_end:
+        yield "ignore_end", True
+    if params.logprobs is not None:
+        yield "logprobs", True if is_chat else params.logprobs
+        if is_chat:
+            yield "top_logprobs", params.logprobs
 
 
 def judge(status: int, reply: str, read: Callable[[Any, str], Any], url: str) -> Any:

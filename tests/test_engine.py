@@ -127,6 +127,15 @@ def test_each_occurrence_of_a_prompt_has_its_own_random_stream() -> None:
     assert len({completion.tokens for completion in engine().complete([prompt] * 8, GREEDY)}) == 1
 
 
+def test_n_and_earlier_repeats_continue_the_random_streams_of_a_prompt() -> None:
+    first, second = random_prompts(2)
+    asked = engine().complete([first, second, first, first], WARM)
+    pair = engine().complete([first, second], WARM.model_copy(update={"n": 2}))
+    assert [one.tokens for one in pair[:3]] == [asked[0].tokens, asked[2].tokens, asked[1].tokens]
+    assert [one.index for one in pair] == [0, 1, 0, 1]
+    assert engine().complete([first], WARM.model_copy(update={"first_repeat": 2}))[0] == asked[3]
+
+
 def test_generation_ends_at_either_end_token_and_text_lacks_it() -> None:
     completions = engine().complete(random_prompts(200, longest=8), WARM.model_copy(update={"max_tokens": 150}))
     ended = [completion for completion in completions if completion.finish_reason == "stop"]

@@ -6,7 +6,7 @@ so continuing inside a turn is done with ids. A prompt too long for the context 
 cut; generation that fills the context ends with `length` (phi-4 report §3: 16,384 positions after midtraining).
 """
 
-from collections import Counter, abc
+from collections import abc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from phidelity.checkpoint.open import open_checkpoint
-from phidelity.completion import Completion, Prompt, SamplingParams, Usage
+from phidelity.completion import Capabilities, Completion, Prompt, SamplingParams, Usage, asked, check
 from phidelity.config import UserError
 from phidelity.engine import sampling
 from phidelity.engine.runner import Runner
@@ -45,14 +45,19 @@ class LLM:
         self._is_end = np.zeros(min(tokenizer.vocab_size, model.config.vocab_size), dtype=bool)
         self._is_end[list(chat.stop_ids(tokenizer))] = True
 
+    @property
+    def capabilities(self) -> Capabilities:
+        """Everything: prompts of any kind, and their scores."""
+        return Capabilities(logprobs=True)
+
     def complete(
         self,
         prompts: abc.Sequence[Prompt],
         params: SamplingParams,
         on_done: Callable[[int, Completion], None] | None = None,
     ) -> list[Completion]:
-        """One completion per prompt, in order. `on_done(index, completion)` is called as each one ends."""
-        sampling.check(params)
+        """`params.n` completions per prompt, in order. `on_done(index, completion)` is called as each one ends."""
+        check(params)
         completions: dict[int, Completion] = {}
 
         def done(index: int, completion: Completion) -> None:
@@ -60,23 +65,26 @@ class LLM:
             if on_done:
                 on_done(index, completion)
 
-        ids = [self.prompt_ids(prompt) for prompt in prompts]
+        asks = asked(prompts, params)
+        ids = [self.prompt_ids(one.prompt) for one in asks]
         for index, prompt in enumerate(ids):
             if len(prompt) >= self.context_len:
-                done(index, _refused(prompt))
-        scheduler = Scheduler(self._runner, params, self._sequences(ids, params), self._is_end)
+                done(index, _refused(prompt).model_copy(update={"index": asks[index].choice}))
+        sequences = self._sequences(ids, [one.repeat for one in asks], params)
+        scheduler = Scheduler(self._runner, params, sequences, self._is_end)
         while scheduler.is_busy:
             for finished in scheduler.step():
-                done(finished.sequence.index, self._completion(finished))
-        return [completions[index] for index in range(len(prompts))]
+                index = finished.sequence.index
+                done(index, self._completion(finished).model_copy(update={"index": asks[index].choice}))
+        return [completions[index] for index in range(len(asks))]
 
     def stream(self, prompt: Prompt, params: SamplingParams) -> Iterator[str]:
         """The text of one completion as it grows, at whole characters; together it is `complete`'s text."""
-        sampling.check(params)
+        check(params)
         ids = self.prompt_ids(prompt)
         if len(ids) >= self.context_len:
             raise UserError(f"The prompt has {len(ids)} tokens; the context holds {self.context_len}. Shorten it.")
-        sequence = self._sequences([ids], params)[0]
+        sequence = self._sequences([ids], [params.first_repeat], params)[0]
         sequence.text = TextStream(self.tokenizer, params.stop)
         scheduler = Scheduler(self._runner, params, [sequence], self._is_end)
         n_sent = 0
@@ -114,16 +122,16 @@ class LLM:
             raise UserError(f"{found}; the model knows 0 to {self.model.config.vocab_size - 1}. Check the tokenizer.")
         return tuple(prompt)
 
-    def _sequences(self, ids: abc.Sequence[tuple[int, ...]], params: SamplingParams) -> list[Sequence]:
-        seen: Counter[tuple[int, ...]] = Counter()
+    def _sequences(
+        self, ids: abc.Sequence[tuple[int, ...]], repeats: abc.Sequence[int], params: SamplingParams
+    ) -> list[Sequence]:
         result = []
-        for index, prompt in enumerate(ids):
+        for index, (prompt, repeat) in enumerate(zip(ids, repeats, strict=True)):
             if len(prompt) < self.context_len:
-                key = sampling.stream_key(params.seed, prompt, seen[prompt])
+                key = sampling.stream_key(params.seed, prompt, repeat)
                 limit = min(params.max_tokens, self.context_len - len(prompt))
                 text = TextStream(self.tokenizer, params.stop) if params.stop else None
                 result.append(Sequence(index, np.array(prompt, dtype=np.int64), key, limit, text))
-                seen[prompt] += 1
         return result
 
     def _completion(self, finished: Finished) -> Completion:

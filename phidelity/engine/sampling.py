@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from phidelity.completion import SamplingParams
-from phidelity.config import UserError
 
 
 class Sampled(NamedTuple):
@@ -35,20 +34,6 @@ def uniforms(keys: np.ndarray, counters: np.ndarray) -> np.ndarray:
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return ((x ^ (x >> np.uint64(31))) >> np.uint64(11)) * 2.0**-53
-
-
-def check(params: SamplingParams) -> None:
-    """Refuse parameters that no distribution answers to."""
-    limits = (
-        (params.temperature >= 0 and params.temperature < float("inf"), "temperature", "0 or more"),
-        (0 < params.top_p <= 1, "top_p", "above 0 and at most 1"),
-        (params.top_k >= 0, "top_k", "0 (no limit) or more"),
-        (params.max_tokens >= 1, "max_tokens", "1 or more"),
-        (all(params.stop), "stop", "strings that are not empty"),
-    )
-    for is_fine, name, expected in limits:
-        if not is_fine:
-            raise UserError(f"{name} is {getattr(params, name)!r}; expected {expected}. Change it.")
 
 
 @torch.inference_mode()
