@@ -11,14 +11,16 @@ from phidelity.completion import Completion, SamplingParams, ScriptedCompleter, 
 from phidelity.config import UserError
 from phidelity.eval.benchmark import GradingContext, grade
 from phidelity.eval.benchmarks.gpqa import orders
-from phidelity.eval.evaluate import Setting, ask_chat, ask_text, expected, respond, summarise, try_formats
+from phidelity.eval.evaluate import ask_chat, ask_text, choose, grade_responses, respond, try_formats
 from phidelity.eval.few_shot import in_turn, question, render, solution
-from phidelity.eval.store import Response, append, resume
+from phidelity.eval.store import ResponseStore, read_graded, write_graded
 from phidelity.eval.suite import BENCHMARKS, benchmark
+from phidelity.eval.summary import Answers, expected, summarise
 from phidelity.grading.code import isolation
-from phidelity.records import Conversation, Problem
+from phidelity.records import Conversation, Problem, Score
 
-SETTING = Setting(SamplingParams(), chunk=4, allow_code=True)
+GREEDY = SamplingParams()
+CODE = GradingContext(allow_code=True)
 TEST = "def check(candidate):\n    assert candidate(3) == {}\n"
 
 
@@ -85,10 +87,18 @@ def answers_by(reply, problems):
     return ScriptedCompleter(lambda prompt, _: reply(by_prompt[prompt.messages[-1].content]))
 
 
+def answer(completer, one, problems, path, context=CODE):
+    responses = respond(completer, one, problems, ask_chat, GREEDY, path)
+    return Answers(problems, responses, grade_responses(one, problems, responses, ("corrected",), context))
+
+
+def row(completer, one, problems, path, context=CODE):
+    return summarise(one, "corrected", answer(completer, one, problems, path, context))
+
+
 def score(one, folder, reply, path):
     problems = one.load(folder)
-    responses = respond(answers_by(reply, problems), one, problems, ask_chat, SETTING, path)
-    return summarise(one, problems, responses, {})
+    return row(answers_by(reply, problems), one, problems, path)
 
 
 @pytest.mark.parametrize("one", BENCHMARKS, ids=lambda one: one.name)
@@ -142,9 +152,7 @@ def test_german_grouping_is_read_in_german_items(folder, tmp_path):
 def test_programs_are_undetermined_unless_they_may_run(folder, tmp_path):
     one = benchmark("humaneval")
     problems = one.load(folder)
-    setting = SETTING._replace(allow_code=False)
-    completer = answers_by(oracle_answer, problems)
-    found = summarise(one, problems, respond(completer, one, problems, ask_chat, setting, tmp_path / "r"), {})
+    found = row(answers_by(oracle_answer, problems), one, problems, tmp_path / "r", GradingContext())
     assert (found["score"], found["undetermined"], found["n"]) == (None, 3, 0)
 
 
@@ -159,10 +167,10 @@ def test_simpleqa_reports_three_shares_and_f1(folder, tmp_path):
 def test_strata_stand_apart(folder, tmp_path):
     one = benchmark("math")
     problems = one.load(folder)
-    responses = respond(answers_by(oracle_answer, problems), one, problems, ask_chat, SETTING, tmp_path / "r")
-    wrong = [responses[0].model_copy(update={"score": 0.0}), *responses[1:]]
+    found = answer(answers_by(oracle_answer, problems), one, problems, tmp_path / "r")
+    wrong = found.graded[0].model_copy(update={"scores": {"corrected": Score(value=0.0)}})
     strata = {"0": "seen", "1": "seen", "2": "range", "3": "template"}
-    found = summarise(one, problems, wrong, strata)["strata"]
+    found = summarise(one, "corrected", found._replace(graded=[wrong, *found.graded[1:]]), strata)["strata"]
     assert {name: (part["score"], part["n"]) for name, part in found.items()} == {
         "seen": (50.0, 2),
         "range": (100.0, 1),
@@ -180,51 +188,132 @@ def test_a_prompt_over_the_context_is_wrong_and_counted(folder, tmp_path):
     one = benchmark("math")
     problems = one.load(folder)
     refusing = Refusing(lambda *_: "", name="context_exceeded")
-    found = summarise(one, problems, respond(refusing, one, problems, ask_chat, SETTING, tmp_path / "r"), {})
+    found = row(refusing, one, problems, tmp_path / "r")
     assert (found["score"], found["context_exceeded"]) == (0.0, 4)
 
 
-def test_a_failed_endpoint_is_undetermined_never_zero(folder, tmp_path):
+def test_a_failed_endpoint_leaves_answers_missing_never_zero(folder, tmp_path):
     one = benchmark("math")
     problems = one.load(folder)
     failing = Refusing(lambda *_: "", name="error")
-    found = summarise(one, problems, respond(failing, one, problems, ask_chat, SETTING, tmp_path / "r"), {})
-    assert (found["score"], found["undetermined"]) == (None, 4)
+    found = row(failing, one, problems, tmp_path / "r")
+    assert (found["score"], found["missing"], found["undetermined"]) == (None, 4, 0)
+    assert found["withheld"] == "4 answers are missing: the endpoint failed"
+    assert row(answers_by(oracle_answer, problems), one, problems, tmp_path / "r")["score"] == 100.0
+
+
+def test_a_null_content_is_wrong_explained_and_counted(folder, tmp_path):
+    one = benchmark("math")
+    problems = one.load(folder)
+    found = answer(Refusing(lambda *_: "", name="null"), one, problems, tmp_path / "r")
+    assert found.graded[0].scores["corrected"].explanation.startswith("the endpoint sent no content; ")
+    assert summarise(one, "corrected", found)["null_content"] == 4
 
 
 def test_a_run_killed_at_any_byte_resumes_to_the_same_bytes(folder, tmp_path):
     one = benchmark("mmlu")
     problems = one.load(folder)[:10]
     whole, torn = tmp_path / "whole.jsonl", tmp_path / "torn.jsonl"
-    respond(answers_by(oracle_answer, problems), one, problems, ask_chat, SETTING, whole)
+    respond(answers_by(oracle_answer, problems), one, problems, ask_chat, GREEDY, whole)
     data = whole.read_bytes()
     for cut in range(0, len(data) + 1, 97):
         torn.write_bytes(data[:cut])
-        respond(answers_by(oracle_answer, problems), one, problems, ask_chat, SETTING, torn)
+        respond(answers_by(oracle_answer, problems), one, problems, ask_chat, GREEDY, torn)
         assert torn.read_bytes() == data, cut
 
 
-def test_finished_chunks_are_not_asked_again(folder, tmp_path):
+def test_answers_that_stand_are_not_asked_again(folder, tmp_path):
     one = benchmark("mmlu")
     problems = one.load(folder)[:10]
     path = tmp_path / "r.jsonl"
-    respond(answers_by(oracle_answer, problems), one, problems, ask_chat, SETTING, path)
-    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:6]))
+    respond(answers_by(oracle_answer, problems), one, problems, ask_chat, GREEDY, path)
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([*lines[:3], b'{"id": "damaged"}\n', *lines[4:6], lines[6][:40]]))
     completer, told = answers_by(oracle_answer, problems), []
-    respond(completer, one, problems, ask_chat, SETTING, path, told.append)
-    assert completer.calls == 6
-    assert told[0] == 4
-    assert sum(told) == 10
+    respond(completer, one, problems, ask_chat, GREEDY, path, told.append)
+    assert completer.calls == 5
+    assert told == [5, 1, 1, 1, 1, 1]
+    assert path.read_bytes().splitlines(keepends=True) == lines
 
 
-def test_answers_to_other_prompts_are_thrown_away(tmp_path):
-    usage = Usage(prompt_tokens=1, completion_tokens=1)
-    stored = [
-        Response(id=str(n), prompt="old", response="", finish_reason="stop", usage=usage, score=0.0) for n in range(4)
-    ]
-    append(tmp_path / "r", stored)
-    assert resume(tmp_path / "r", [(str(n), "new") for n in range(4)], 4) == []
+def test_what_came_before_an_endpoint_died_is_kept(folder, tmp_path):
+    one = benchmark("mmlu")
+    problems = one.load(folder)[:10]
+
+    def dying(problem):
+        if problem.id == "7":
+            raise UserError("The endpoint did not answer.")
+        return oracle_answer(problem)
+
+    with pytest.raises(UserError, match="did not answer"):
+        respond(answers_by(dying, problems), one, problems, ask_chat, GREEDY, tmp_path / "r")
+    assert len((tmp_path / "r").read_text().splitlines()) == 7
+    completer = answers_by(oracle_answer, problems)
+    assert len(respond(completer, one, problems, ask_chat, GREEDY, tmp_path / "r")) == 10
+    assert completer.calls == 3
+
+
+def test_answers_to_other_questions_are_set_aside_and_found_again(folder, tmp_path):
+    one = benchmark("mmlu")
+    problems = one.load(folder)[:6]
+    path = tmp_path / "responses.jsonl"
+    warm = GREEDY.model_copy(update={"temperature": 0.5})
+    completer = answers_by(oracle_answer, problems)
+    first = respond(completer, one, problems, ask_chat, GREEDY, path)
+    data = path.read_bytes()
+    respond(completer, one, problems[:2], ask_chat, warm, path)
+    assert len(path.read_text().splitlines()) == 2
+    assert completer.calls == 8
+    assert respond(completer, one, problems, ask_chat, GREEDY, path) == first
+    assert (completer.calls, path.read_bytes()) == (8, data)
+
+
+def test_repeats_have_seeds_of_their_own_and_are_one_cluster(folder, tmp_path):
+    one = benchmark("math")
+    problems = one.load(folder)
+    seeds = []
+
+    class Seeded(ScriptedCompleter):
+        def complete(self, prompts, params, on_done=None):
+            seeds.append(params.seed)
+            return ScriptedCompleter.complete(self, prompts, params, on_done)
+
+    completer = Seeded(lambda prompt, _: f"Answer: {2 if len(seeds) < 3 else 7}")
+    responses = respond(completer, one, problems, ask_chat, GREEDY, tmp_path / "r", repeats=3)
+    assert len(set(seeds)) == 3
+    assert [(one.id, one.repeat) for one in responses[::4]] == [("0", 0), ("0", 1), ("0", 2)]
+    graded = grade_responses(one, problems, responses, ("corrected",), CODE)
+    found = summarise(one, "corrected", Answers(problems, responses, graded, repeats=3))
+    assert found["n"] == 12
+    assert found["score"] == pytest.approx(100 * 2 / 12, abs=1e-3)
+    assert found["pass@1"] == pytest.approx(100 * 2 / 12, abs=1e-3)
+    assert found["pass@2"] == 25.0
+    # problem means 2/3, 0, 0, 0: their plain standard error
+    assert found["stderr"] == pytest.approx(100 / 6, abs=1e-3)
+
+
+def test_a_torn_line_is_cut_off_before_anything_is_appended(folder, tmp_path):
+    (tmp_path / "r").write_bytes(b'{"id": "0", "rep')
+    with ResponseStore(tmp_path / "r") as store:
+        assert store.settle([]) == []
     assert (tmp_path / "r").read_bytes() == b""
+
+
+def test_a_limit_is_the_same_choice_each_time_and_part_of_a_larger_one():
+    items = list(range(1000))
+    assert choose(items, 50) == choose(items, 50) == sorted(choose(items, 50))
+    assert set(choose(items, 50)) < set(choose(items, 100))
+    assert choose(items, None) == choose(items, 5000) == items
+
+
+def test_grades_survive_the_disk(folder, tmp_path):
+    one = benchmark("drop")
+    problems = one.load(folder)
+    graded = answer(answers_by(oracle_answer, problems), one, problems, tmp_path / "r").graded
+    write_graded(tmp_path, graded)
+    assert read_graded(tmp_path) == graded
+    assert len({one.cluster for one in graded}) == 1
+    assert read_graded(tmp_path / "nothing") == []
 
 
 def test_one_clear_line_for_missing_and_damaged_files(folder):
@@ -302,7 +391,7 @@ def by_arithmetic(prompt, occurrence):
 def test_the_format_that_does_better_comes_first():
     problems = [development("sum", n) for n in range(6)]
     one = benchmark("math")
-    tried = try_formats(ScriptedCompleter(by_arithmetic), one, problems[:2], problems[2:], SETTING, 2)
+    tried = try_formats(ScriptedCompleter(by_arithmetic), one, problems[:2], problems[2:], GREEDY, 2)
     assert tried == [("labelled", 2, 100.0, True), ("bare", 2, 0.0, True)]
 
 
@@ -319,7 +408,7 @@ class Short(ScriptedCompleter):
 
 def test_examples_that_do_not_fit_are_left_out():
     problems = [development("sum", n) for n in range(6)]
-    tried = try_formats(Short(by_arithmetic), benchmark("math"), problems[:2], problems[2:], SETTING, 2)
+    tried = try_formats(Short(by_arithmetic), benchmark("math"), problems[:2], problems[2:], GREEDY, 2)
     assert [(trial.shots, trial.fits) for trial in tried] == [(1, True), (1, True)]
 
 

@@ -44,7 +44,7 @@ def run(folder, out, replies, models=("sft",), **config):
         return ScriptedCompleter(reply, name=path.name)
 
     paths = {name: folder / ("oracle" if name == "sft" else name) for name in models}
-    settings = EvaluateConfig(allow_code=True, chunk=4, trials=2, **config)
+    settings = EvaluateConfig(allow_code=True, trials=2, **config)
     return evaluate(settings, benchmarks=folder, models=paths, open_model=open_model, seed=0, out=out)
 
 

@@ -347,8 +347,10 @@ def test_a_fall_is_shown(whole):
 def test_a_change_is_the_paired_difference_of_the_same_problems(whole):
     board = scoreboard(read_run(whole))
     assert board
-    paths = [whole / "evaluate" / model / "math" / "responses.jsonl" for model in ("sft", "judged_dpo")]
-    before, after = ([json.loads(line)["score"] for line in path.read_text().splitlines()] for path in paths)
+    paths = [whole / "evaluate" / model / "math" / "graded.jsonl" for model in ("sft", "judged_dpo")]
+    before, after = (
+        [json.loads(line)["scores"]["corrected"]["value"] for line in path.read_text().splitlines()] for path in paths
+    )
     expected = paired_difference(before, after)
     found = board.changes[-1].cells[board.benchmarks.index("math")]
     assert found

@@ -8,6 +8,7 @@ from phidelity.statistics import (
     paired_difference,
     paired_upper_bound,
     pass_at_k,
+    smallest_difference,
     standard_error,
     wilson,
 )
@@ -95,3 +96,11 @@ def test_an_interval_has_width_however_equal_the_clusters_are():
     assert nothing.high == pytest.approx(wilson(0, 4)[1])
     single = estimate([float(i % 2) for i in range(8)], clusters=range(8))
     assert single.high > 0.75
+
+
+def test_the_smallest_difference_is_that_of_a_known_design():
+    # a share of one half over 198 items: error 3.55 points; two models apart need 14.1 points, the report's 198-item set
+    stderr = math.sqrt(0.25 / 198)
+    assert smallest_difference(stderr) == pytest.approx(2.8016 * math.sqrt(2) * stderr, rel=1e-4)
+    assert smallest_difference(stderr) == pytest.approx(0.1408, abs=1e-4)
+    assert smallest_difference(0.01, paired=True) == pytest.approx(0.028016, abs=1e-6)

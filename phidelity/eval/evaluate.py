@@ -1,34 +1,33 @@
-"""Put a benchmark's problems to a Completer, store the answers, and score them with their errors.
+"""Put a benchmark's problems to a Completer, store the answers, grade them and score them with their errors.
 
-A chat model gets the user's message; a base model gets examples as plain text (`few_shot`). Scores are per cent
-with standard errors (clustered where problems share a passage or an item) and 95 % intervals, and each
-stratum of novelty stands apart. What could not be decided is counted, not scored; an answer that never
-came because the prompt was too long is wrong, and counted.
+A chat model gets the benchmark's messages (our words, or the official ones); a base model gets examples as plain text
+(`few_shot`). Asking knows no grades and grading knows no model: `respond` fills the store, `grade_responses` reads it
+under every profile. Whatever an endpoint would not answer is missing, never a zero; a prompt that was too long is
+wrong and counted, a null content is an empty answer and counted.
 """
 
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+import hashlib
+import random
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeVar
 
 from phidelity.completion import Completer, Completion, Prompt, SamplingParams
 from phidelity.eval import few_shot
-from phidelity.eval.benchmark import Benchmark, GradingContext, grade
+from phidelity.eval.benchmark import Benchmark, GradingContext, Profile, Texts, grade, grade_all, messages
 from phidelity.eval.few_shot import Format
-from phidelity.eval.store import Response, append, resume
+from phidelity.eval.store import Asked, Graded, Response, ResponseStore, cluster_of, response_key
 from phidelity.records import Conversation, Message, Problem, Score
-from phidelity.statistics import Z95, estimate
+from phidelity.statistics import estimate
 
 Ask = Callable[[Problem], Prompt]
 OnDone = Callable[[int], None]
+T = TypeVar("T")
 
-
-class Setting(NamedTuple):
-    """How answers are sampled, stored and graded."""
-
-    params: SamplingParams
-    chunk: int = 64
-    allow_code: bool = False
+LABELS = ("subject", "category", "language", "topic", "family", "kind")
+"""What of a problem's meta is kept beside its grades, where it is there."""
+TOO_LONG = "the prompt is longer than the context"
 
 
 class Trial(NamedTuple):
@@ -42,8 +41,13 @@ class Trial(NamedTuple):
 
 
 def ask_chat(problem: Problem) -> Conversation:
-    """The problem as a chat of one message."""
+    """The problem as a chat of one message, in our words."""
     return Conversation(id=problem.id, messages=(Message(role="user", content=problem.prompt),))
+
+
+def ask_official(one: Benchmark, texts: Texts | None) -> Ask:
+    """The problem as a chat in the official words where `texts` are given, else in ours."""
+    return lambda problem: Conversation(id=problem.id, messages=messages(one, problem, texts))
 
 
 def ask_text(form: Format, exemplars: Sequence[Problem], shots: int) -> Ask:
@@ -57,21 +61,32 @@ def ask_text(form: Format, exemplars: Sequence[Problem], shots: int) -> Ask:
     return ask
 
 
+def choose(items: Sequence[T], limit: int | None) -> list[T]:
+    """The first `limit` of one fixed shuffle, in their own order: the same each time, and part of any larger choice."""
+    if limit is None or limit >= len(items):
+        return list(items)
+    order = list(range(len(items)))
+    random.Random(0).shuffle(order)
+    return [items[place] for place in sorted(order[:limit])]
+
+
 def try_formats(
     completer: Completer,
     benchmark: Benchmark,
     exemplars: Sequence[Problem],
     trials: Sequence[Problem],
-    setting: Setting,
+    params: SamplingParams,
     shots: int,
+    context: GradingContext | None = None,
 ) -> list[Trial]:
     """Score each format on development problems; the best comes first, the bare one wins ties.
 
     Examples are left out, one at a time, until the trials fit into the context.
     """
-    tried = [_try(completer, benchmark, form, exemplars, trials, setting, shots) for form in few_shot.FORMATS]
+    context = context or GradingContext()
+    tried = [_try(completer, benchmark, form, exemplars, trials, params, shots, context) for form in few_shot.FORMATS]
     if shots and not all(trial.fits for trial in tried):
-        return try_formats(completer, benchmark, exemplars, trials, setting, shots - 1)
+        return try_formats(completer, benchmark, exemplars, trials, params, shots - 1, context)
     return sorted(tried, key=lambda trial: -trial.score)
 
 
@@ -80,50 +95,137 @@ def respond(
     benchmark: Benchmark,
     problems: Sequence[Problem],
     ask: Ask,
-    setting: Setting,
+    params: SamplingParams,
     path: Path,
     on_done: OnDone = lambda n: None,
+    repeats: int = 1,
 ) -> list[Response]:
-    """Answers to all problems, those in `path` first; every finished chunk is appended to it."""
-    prompts = [ask(problem) for problem in problems]
-    texts = [prompt.messages[-1].content if isinstance(prompt, Conversation) else str(prompt) for prompt in prompts]
-    asked = list(zip((problem.id for problem in problems), texts, strict=True))
-    responses = resume(path, asked, setting.chunk)
-    on_done(len(responses))
-    for start in range(len(responses), len(problems), setting.chunk):
-        part = slice(start, start + setting.chunk)
-        completions = completer.complete(prompts[part], setting.params, lambda *_: on_done(1))
-        rows = zip(problems[part], texts[part], completions, strict=True)
-        chunk = [_response(benchmark, problem, text, one, setting.allow_code) for problem, text, one in rows]
-        append(path, chunk)
-        responses += chunk
-    return responses
+    """The answers to all problems in all repeats, those in `path` first; each new one is appended as it comes.
+
+    What ended in an error is left out, so the list may be shorter than problems times repeats: the run is then
+    incomplete, and the same call asks again for what is missing.
+    """
+    rounds = [_round(completer.name, benchmark, problems, ask, params, repeat) for repeat in range(repeats)]
+    asked = [one.asked for each in rounds for one in each]
+    with ResponseStore(path) as store:
+        on_done(len(store.find(asked)))
+        for repeat, each in enumerate(rounds):
+            _fill(store, completer, each, _seeded(params, repeat), on_done)
+        return store.settle(asked)
 
 
-def summarise(
-    benchmark: Benchmark, problems: Sequence[Problem], responses: Sequence[Response], strata: Mapping[str, str]
-) -> dict[str, Any]:
-    """The scores of one benchmark in per cent: over all, by stratum, and the counts that explain them."""
-    rows = list(zip(problems, responses, strict=True))
-    named = {name: [row for row in rows if strata.get(row[0].id) == name] for name in sorted(set(strata.values()))}
-    reasons = Counter(response.finish_reason for response in responses)
-    return {
-        **_scores(rows),
-        "strata": {name: _scores(part) for name, part in named.items() if part},
-        "chance": _percent(benchmark.chance),
-        "undetermined": sum(response.score is None for response in responses),
-        "context_exceeded": reasons["context_exceeded"],
-        "cut_off": reasons["length"],
-        **(_attempts(responses) if benchmark.name == "simpleqa" else {}),
-    }
+def grade_responses(
+    one: Benchmark,
+    problems: Sequence[Problem],
+    responses: Sequence[Response],
+    profiles: Sequence[Profile],
+    context: GradingContext,
+) -> list[Graded]:
+    """The grades of answers under each profile, in the order of the answers."""
+    by_id = {problem.id: problem for problem in problems}
+    asked = [one.vary(by_id[response.id], response.repeat) for response in responses]
+    scores = {profile: _scores(one, profile, asked, responses, context) for profile in profiles}
+    return [
+        Graded(
+            id=response.id,
+            repeat=response.repeat,
+            reference=problem.reference,
+            cluster=cluster_of(problem.meta),
+            scores={profile: scores[profile][place] for profile in profiles},
+            meta={name: str(problem.meta[name]) for name in LABELS if name in problem.meta},
+        )
+        for place, (problem, response) in enumerate(zip(asked, responses, strict=True))
+    ]
 
 
-def expected(benchmark: Benchmark, n: int) -> dict[str, Any]:
-    """What answering at random is expected to score, with the error of `n` such answers."""
-    share = benchmark.chance
-    stderr = (share * (1 - share) / n) ** 0.5
-    low, high = max(0.0, share - Z95 * stderr), share + Z95 * stderr
-    return {"score": _percent(share), "stderr": _percent(stderr), "n": n, "interval": [_percent(low), _percent(high)]}
+class _Question(NamedTuple):
+    """One problem as it is put to the model in one repeat."""
+
+    asked: Asked
+    prompt: Prompt
+    text: str
+
+
+def _round(
+    model: str, benchmark: Benchmark, problems: Sequence[Problem], ask: Ask, params: SamplingParams, repeat: int
+) -> list[_Question]:
+    questions = []
+    for problem in problems:
+        prompt = ask(benchmark.vary(problem, repeat))
+        text = prompt.messages[-1].content if isinstance(prompt, Conversation) else str(prompt)
+        key = response_key(model, prompt, params, repeat)
+        questions.append(_Question(Asked(problem.id, repeat, key), prompt, text))
+    return questions
+
+
+def _fill(
+    store: ResponseStore,
+    completer: Completer,
+    questions: Sequence[_Question],
+    params: SamplingParams,
+    on_done: OnDone,
+) -> None:
+    """Ask what is not in the store; of equal prompts all are asked if one is, so each keeps its random stream."""
+    stands = store.find(one.asked for one in questions)
+    groups: dict[str, list[_Question]] = defaultdict(list)
+    for one in questions:
+        groups[one.asked.key].append(one)
+    open_keys = {key for key, group in groups.items() if any(one.asked not in stands for one in group)}
+    wanted = [one for one in questions if one.asked.key in open_keys]
+
+    def done(place: int, completion: Completion) -> None:
+        question = wanted[place]
+        if question.asked not in stands and completion.finish_reason != "error":
+            stands[question.asked] = _response(question, completion)
+            store.append(stands[question.asked])
+            on_done(1)
+
+    if wanted:
+        for place, completion in enumerate(completer.complete([one.prompt for one in wanted], params, done)):
+            done(place, completion)
+
+
+def _response(question: _Question, completion: Completion) -> Response:
+    return Response(
+        id=question.asked.id,
+        repeat=question.asked.repeat,
+        key=question.asked.key,
+        prompt=question.text,
+        response=completion.text,
+        finish_reason=completion.finish_reason,
+        usage=completion.usage,
+    )
+
+
+def _seeded(params: SamplingParams, repeat: int) -> SamplingParams:
+    """The parameters with a seed of each repeat's own; the first keeps the given one."""
+    if repeat == 0:
+        return params
+    digest = hashlib.sha256(f"{params.seed}/repeat {repeat}".encode()).digest()
+    return params.model_copy(update={"seed": int.from_bytes(digest[:4], "big") >> 1})
+
+
+def _scores(
+    one: Benchmark,
+    profile: Profile,
+    asked: Sequence[Problem],
+    responses: Sequence[Response],
+    context: GradingContext,
+) -> list[Score]:
+    """The scores under one profile; what was too long to ask needs no grader."""
+    scores: dict[int, Score] = {}
+    graded = []
+    for place, response in enumerate(responses):
+        if response.finish_reason == "context_exceeded":
+            scores[place] = Score(value=0.0, explanation=TOO_LONG)
+        else:
+            graded.append(place)
+    answers = [(asked[place], responses[place].response) for place in graded]
+    for place, score in zip(graded, grade_all(one, profile, answers, context), strict=True):
+        is_null = responses[place].finish_reason == "null"
+        told = f"the endpoint sent no content; {score.explanation}" if is_null else score.explanation
+        scores[place] = score.model_copy(update={"explanation": told})
+    return [scores[place] for place in range(len(responses))]
 
 
 def _try(
@@ -132,62 +234,15 @@ def _try(
     form: Format,
     exemplars: Sequence[Problem],
     trials: Sequence[Problem],
-    setting: Setting,
+    params: SamplingParams,
     shots: int,
+    context: GradingContext,
 ) -> Trial:
     ask = ask_text(form, exemplars, shots)
-    completions = completer.complete([ask(problem) for problem in trials], setting.params)
-    pairs = zip(trials, completions, strict=True)
-    values = [_grade(benchmark, problem, one, setting.allow_code).value or 0.0 for problem, one in pairs]
+    completions = completer.complete([ask(problem) for problem in trials], params)
+    values = [
+        grade(benchmark, "corrected", problem, completion.text, context).value or 0.0
+        for problem, completion in zip(trials, completions, strict=True)
+    ]
     fits = all(one.finish_reason != "context_exceeded" for one in completions)
-    return Trial(form, shots, _percent(estimate(values).mean), fits)
-
-
-def _response(benchmark: Benchmark, problem: Problem, text: str, completion: Completion, allow_code: bool) -> Response:
-    score = _grade(benchmark, problem, completion, allow_code)
-    return Response(
-        id=problem.id,
-        prompt=text,
-        response=completion.text,
-        finish_reason=completion.finish_reason,
-        usage=completion.usage,
-        score=score.value,
-        extracted=score.extracted,
-        explanation=score.explanation,
-    )
-
-
-def _grade(benchmark: Benchmark, problem: Problem, completion: Completion, allow_code: bool) -> Score:
-    if completion.finish_reason == "error":
-        return Score(value=None, explanation="undetermined: the endpoint failed")
-    if completion.finish_reason == "context_exceeded":
-        return Score(value=0.0, explanation="the prompt is longer than the context")
-    return grade(benchmark, "corrected", problem, completion.text, GradingContext(allow_code=allow_code))
-
-
-def _scores(rows: Sequence[tuple[Problem, Response]]) -> dict[str, Any]:
-    """Score, standard error, number and interval over the decided answers; no score without any."""
-    decided = [(problem, response.score) for problem, response in rows if response.score is not None]
-    if not decided:
-        return {"score": None, "stderr": None, "n": 0, "interval": None}
-    shared = any("cluster" in problem.meta for problem, _ in decided)
-    clusters = [problem.meta.get("cluster", problem.id) for problem, _ in decided] if shared else None
-    found = estimate([score for _, score in decided], clusters)
-    interval = [_percent(found.low), _percent(found.high)]
-    return {"score": _percent(found.mean), "stderr": _percent(found.stderr), "n": found.n, "interval": interval}
-
-
-def _attempts(responses: Sequence[Response]) -> dict[str, float]:
-    """SimpleQA's shares, and F1: the harmonic mean of the share correct and the share correct of what was attempted."""
-    counts = Counter(response.explanation for response in responses)
-    n, attempted = len(responses), counts["correct"] + counts["incorrect"]
-    return {
-        "correct": _percent(counts["correct"] / n),
-        "incorrect": _percent(counts["incorrect"] / n),
-        "not_attempted": _percent(1 - attempted / n),
-        "f1": _percent(2 * counts["correct"] / (n + attempted)),
-    }
-
-
-def _percent(share: float) -> float:
-    return round(100 * share, 4)
+    return Trial(form, shots, round(100 * estimate(values).mean, 4), fits)

@@ -2,8 +2,9 @@
 
 Base models are asked by few-shot plain text in the better of two formats (chosen on development problems), the
 others by chat. Two rows are no models: `random`, what chance gives, and `commonest answer`, the training split's
-most frequent answer given to every question. Writes `<model>/<benchmark>/responses.jsonl` chunk by chunk and
-`scores.json` as {model: {benchmark: {"corrected": {...}}}}, scores in per cent.
+most frequent answer given to every question. Writes `<model>/<benchmark>/responses.jsonl` answer by answer,
+`graded.jsonl` beside it, and `scores.json` as {model: {benchmark: {"corrected": {...}}}}, scores in per cent. The
+miniatures are asked in our words, so only the corrected profile means anything here.
 """
 
 import json
@@ -18,10 +19,11 @@ from pydantic import Field, field_validator
 from phidelity.completion import Completer, SamplingParams, Usage
 from phidelity.config import Config, UserError
 from phidelity.eval import few_shot
-from phidelity.eval.benchmark import Benchmark, GradingContext, grade
-from phidelity.eval.evaluate import Ask, Setting, ask_chat, ask_text, expected, respond, summarise, try_formats
-from phidelity.eval.store import Response
+from phidelity.eval.benchmark import Benchmark, GradingContext
+from phidelity.eval.evaluate import Ask, ask_chat, ask_text, grade_responses, respond, try_formats
+from phidelity.eval.store import Response, write_graded
 from phidelity.eval.suite import BENCHMARKS, benchmark
+from phidelity.eval.summary import Answers, expected, summarise
 from phidelity.grading.code import isolation
 from phidelity.problems.families import BENCHMARK, assistant_message, item, problem
 from phidelity.progress import SILENT, Progress
@@ -48,8 +50,6 @@ class EvaluateConfig(Config):
     """Most tokens of an answer."""
     temperature: float = Field(default=0.0, ge=0.0)
     """0 is greedy; the phi-4 report used 0.5 (§5)."""
-    chunk: int = Field(default=64, ge=1)
-    """Answers that are stored at a time; a killed run repeats at most one chunk."""
     few_shot: int = Field(default=2, ge=0)
     """Solved examples that a base model sees."""
     trials: int = Field(default=8, ge=1)
@@ -120,25 +120,33 @@ def _evaluate_model(
     scores: dict[str, Any] = {}
     with progress.task(f"evaluate {name}", sum(map(len, files.problems.values())), "problems") as task:
         for one, problems in ((benchmark(each), problems) for each, problems in files.problems.items()):
-            setting = _setting(config, one, seed, stop=(few_shot.STOP,) if name in config.base else ())
+            params = _params(config, one, seed, stop=(few_shot.STOP,) if name in config.base else ())
             ask, told = ask_chat, {}
             if name in config.base:
-                ask, told = _few_shot(config, completer, one, files, setting, seed, out / one.name)
+                ask, told = _few_shot(config, completer, one, files, params, seed, out / one.name)
             path = out / one.name / "responses.jsonl"
-            responses = respond(completer, one, problems, ask, setting, path, task.advance)
+            responses = respond(completer, one, problems, ask, params, path, task.advance)
+            graded = grade_responses(one, problems, responses, ("corrected",), GradingContext(config.allow_code))
+            write_graded(out / one.name, graded)
+            answers = Answers(problems, responses, graded)
             strata = files.strata.get(one.name, {})
-            scores[one.name] = {"corrected": summarise(one, problems, responses, strata) | told}
+            scores[one.name] = {"corrected": summarise(one, "corrected", answers, strata) | told}
     return scores
 
 
-def _setting(config: EvaluateConfig, one: Benchmark, seed: int, stop: tuple[str, ...]) -> Setting:
+def _params(config: EvaluateConfig, one: Benchmark, seed: int, stop: tuple[str, ...]) -> SamplingParams:
     max_tokens = min(config.max_tokens, one.max_tokens)
-    params = SamplingParams(temperature=config.temperature, max_tokens=max_tokens, seed=seed, stop=stop)
-    return Setting(params, config.chunk, config.allow_code)
+    return SamplingParams(temperature=config.temperature, max_tokens=max_tokens, seed=seed, stop=stop)
 
 
 def _few_shot(
-    config: EvaluateConfig, completer: Completer, one: Benchmark, files: _Files, setting: Setting, seed: int, out: Path
+    config: EvaluateConfig,
+    completer: Completer,
+    one: Benchmark,
+    files: _Files,
+    params: SamplingParams,
+    seed: int,
+    out: Path,
 ) -> tuple[Ask, dict[str, Any]]:
     """How a base model is asked: in the format that stands in formats.json, or that does better now."""
     exemplars = _exemplars(one.name, seed, config.few_shot)
@@ -146,7 +154,8 @@ def _few_shot(
     if not path.exists():
         development = [problem for problem in files.development if problem.meta.get("benchmark") == one.name]
         trials = few_shot.in_turn(development, config.trials)
-        tried = try_formats(completer, one, exemplars, trials, setting, config.few_shot)
+        context = GradingContext(config.allow_code)
+        tried = try_formats(completer, one, exemplars, trials, params, config.few_shot, context)
         write_json(path, [trial._asdict() for trial in tried])
     best = json.loads(path.read_text(encoding="utf-8"))[0]
     return ask_text(best["form"], exemplars, best["shots"]), {"format": best["form"], "few_shot": best["shots"]}
@@ -176,9 +185,11 @@ def _commonest(files: _Files, seed: int) -> dict[str, Any]:
             continue
         answer = _commonest_answer(name, seed)
         said = answer if name == "simpleqa" else f"Answer: {answer}"
-        responses = [_baseline_response(benchmark(name), problem, said) for problem in problems]
-        strata = files.strata.get(name, {})
-        rows[name] = {"corrected": summarise(benchmark(name), problems, responses, strata) | {"answer": answer}}
+        responses = [_said(problem, said) for problem in problems]
+        graded = grade_responses(benchmark(name), problems, responses, ("corrected",), GradingContext())
+        answers = Answers(problems, responses, graded)
+        row = summarise(benchmark(name), "corrected", answers, files.strata.get(name, {}))
+        rows[name] = {"corrected": row | {"answer": answer}}
     return rows
 
 
@@ -193,19 +204,9 @@ def _families(name: str) -> list[str]:
     return [family for family, stands_for in BENCHMARK.items() if stands_for == name]
 
 
-def _baseline_response(one: Benchmark, problem: Problem, said: str) -> Response:
-    score = grade(one, "corrected", problem, said, GradingContext())
+def _said(problem: Problem, text: str) -> Response:
     usage = Usage(prompt_tokens=0, completion_tokens=0)
-    return Response(
-        id=problem.id,
-        prompt=problem.prompt,
-        response=said,
-        finish_reason="stop",
-        usage=usage,
-        score=score.value,
-        extracted=score.extracted,
-        explanation=score.explanation,
-    )
+    return Response(id=problem.id, prompt=problem.prompt, response=text, finish_reason="stop", usage=usage)
 
 
 def _summary(config: EvaluateConfig, scores: Mapping[str, Mapping[str, Any]]) -> Summary:

@@ -9,14 +9,14 @@ from itertools import pairwise
 from math import sqrt
 from typing import Any, NamedTuple
 
-from phidelity.config import UserError
-from phidelity.eval.store import Response
+from phidelity.eval.compare import Difference, difference
+from phidelity.eval.store import Graded, Response
 from phidelity.eval.suite import BENCHMARKS, benchmark
 from phidelity.page.figures import Dot
 from phidelity.pipeline.evidence import Run
 from phidelity.pipeline.manifest import ROAD
-from phidelity.records import Problem, read_records
-from phidelity.statistics import Z95, Estimate, paired_difference
+from phidelity.records import read_records
+from phidelity.statistics import Z95, Estimate
 
 Scores = Mapping[str, Mapping[str, Mapping[str, Any]]]
 """Model -> benchmark -> what `summarise` said of it."""
@@ -108,7 +108,6 @@ def scoreboard(run: Run) -> Scoreboard | None:
         return None
     scores = _in_order(found)
     names = list(dict.fromkeys(name for rows in scores.values() for name in rows))
-    problems = {name: _problems(run, name) for name in names}
     models = [model for model in scores if model not in BASELINES]
     titles = [mini(name) for name in names]
     rows = [_row(model, scores[model], names) for model in scores]
@@ -120,10 +119,10 @@ def scoreboard(run: Run) -> Scoreboard | None:
         strata=_strata(scores, names),
         n_problems=[max(rows[name]["n"] for rows in scores.values() if name in rows) for name in names],
         panels=[(mini(name), dots) for name, dots in drawn if not all(dot.hollow for dot in dots)],
-        changes=[_change(run, old, new, names, problems) for old, new in pairwise(models)],
+        changes=[_change(run, old, new, names) for old, new in pairwise(models)],
         attempts=[(label(model), rows["simpleqa"]) for model, rows in scores.items() if _has_attempts(rows)],
         notes=_notes(scores, models),
-        transcripts=[(mini(name), _transcripts(run, models[-1], name, problems[name])) for name in names if models],
+        transcripts=[(mini(name), _transcripts(run, models[-1], name)) for name in names if models],
     )
 
 
@@ -211,37 +210,26 @@ def _unanswered(rows: Mapping[str, Mapping[str, Any]]) -> str:
     return "; ".join(f"{name}: {text}" for name, text in told.items() if text)
 
 
-def _problems(run: Run, name: str) -> dict[str, Problem]:
-    """The problems of a benchmark by id; none where the stage's files are gone."""
-    try:
-        return {problem.id: problem for problem in benchmark(name).load(run.folder / "benchmarks")}
-    except (UserError, OSError):
-        return {}
-
-
 def _responses(run: Run, model: str, name: str) -> list[Response]:
     path = run.file("evaluate", f"{model}/{name}/responses.jsonl")
     return list(read_records(path, Response)) if path else []
 
 
-def _change(
-    run: Run, old: str, new: str, names: Sequence[str], problems: Mapping[str, Mapping[str, Problem]]
-) -> Change:
-    cells = [_difference(_responses(run, old, name), _responses(run, new, name), problems[name]) for name in names]
-    return Change(f"{label(old)} → {label(new)}", cells)
+def _graded(run: Run, model: str, name: str) -> list[Graded]:
+    path = run.file("evaluate", f"{model}/{name}/graded.jsonl")
+    return list(read_records(path, Graded)) if path else []
 
 
-def _difference(old: Sequence[Response], new: Sequence[Response], problems: Mapping[str, Problem]) -> Estimate | None:
+def _change(run: Run, old: str, new: str, names: Sequence[str]) -> Change:
+    pairs = [(_graded(run, old, name), _graded(run, new, name)) for name in names]
+    return Change(f"{label(old)} → {label(new)}", [_points(difference(*pair, "corrected")) for pair in pairs])
+
+
+def _points(found: Difference | None) -> Estimate | None:
     """After minus before in points, over the problems that both decided."""
-    before = {one.id: one.score for one in old if one.score is not None}
-    pairs = [(one.id, before[one.id], one.score) for one in new if one.score is not None and one.id in before]
-    if not pairs:
+    if found is None:
         return None
-    metas = [problems[name].meta if name in problems else {} for name, _, _ in pairs]
-    shared = any("cluster" in meta for meta in metas)
-    clusters = [str(meta.get("cluster", name)) for (name, _, _), meta in zip(pairs, metas, strict=True)]
-    found = paired_difference([a for _, a, _ in pairs], [b for _, _, b in pairs], clusters if shared else None)
-    mean, stderr, n, low, high = found
+    mean, stderr, n, low, high = found.estimate
     return Estimate(100 * mean, 100 * stderr, n, 100 * low, 100 * high)
 
 
@@ -259,17 +247,18 @@ def mean_interval(row: Row) -> tuple[float, float] | None:
     )
 
 
-def _transcripts(run: Run, model: str, name: str, problems: Mapping[str, Problem]) -> list[Transcript]:
-    first = _responses(run, model, name)[:N_TRANSCRIPTS]
+def _transcripts(run: Run, model: str, name: str) -> list[Transcript]:
+    """The first answers with their grades; none where either file is gone."""
+    pairs = zip(_responses(run, model, name)[:N_TRANSCRIPTS], _graded(run, model, name), strict=False)
     return [
         Transcript(
-            prompt=one.prompt,
-            reference=problems[one.id].reference if one.id in problems else "",
-            response=one.response,
-            verdict=_verdict(one.score),
-            explanation=one.explanation,
+            prompt=said.prompt,
+            reference=graded.reference,
+            response=said.response,
+            verdict=_verdict(graded.scores["corrected"].value),
+            explanation=graded.scores["corrected"].explanation,
         )
-        for one in first
+        for said, graded in pairs
     ]
 
 
