@@ -99,7 +99,7 @@ def test_an_interval_has_width_however_equal_the_clusters_are():
 
 
 def test_the_smallest_difference_is_that_of_a_known_design():
-    # a share of one half over 198 items: error 3.55 points; two models apart need 14.1 points, the report's 198-item set
+    # a share of one half over 198 items: error 3.55 points, so two models apart need 14.1
     stderr = math.sqrt(0.25 / 198)
     assert smallest_difference(stderr) == pytest.approx(2.8016 * math.sqrt(2) * stderr, rel=1e-4)
     assert smallest_difference(stderr) == pytest.approx(0.1408, abs=1e-4)
