@@ -63,5 +63,5 @@ def in_turn(problems: Sequence[Problem], n: int) -> list[Problem]:
 def _block(form: Format, problem: Problem, solved: str) -> str:
     if form == "bare" or problem.checker == "code":
         return f"{question(problem)}\n{solved}"
-    asked, answered = _LABELS[problem.meta.get("language", "en")]
+    asked, answered = _LABELS.get(problem.meta.get("language", "en"), _LABELS["en"])
     return f"{asked}: {question(problem)}\n{answered}:" + (f" {solved}" if solved else "")

@@ -30,13 +30,27 @@ _ARTICLES = re.compile(r"\b(?:a|an|the)\b")
 
 def answer_line(response: str, words: tuple[str, ...] = tuple(ANSWER_WORDS.values())) -> str | None:
     """What stands after the last "Answer:" (or one of `words`), on that line or the next; None without one."""
+    raw = raw_answer_line(response, words)
+    line = undress(raw) if raw is not None else ""
+    return line if 0 < len(line) <= MAX_ANSWER else None
+
+
+def raw_answer_line(response: str, words: tuple[str, ...] = tuple(ANSWER_WORDS.values())) -> str | None:
+    """The answer line as it was written, dollars and boxes included."""
     pattern = rf"(?<![^\W_])(?:{'|'.join(map(re.escape, words))})[ \t*_]*[:：][ \t*_]*"
     found = list(re.finditer(pattern, response, re.IGNORECASE))
-    if not found:
-        return None
-    rest = response[found[-1].end() :].lstrip()
-    line = undress(rest.partition("\n")[0])
-    return line if 0 < len(line) <= MAX_ANSWER else None
+    return response[found[-1].end() :].lstrip().partition("\n")[0] if found else None
+
+
+def last_box(response: str) -> str | None:
+    """What the last `\\boxed{...}` of a response holds; None without a closed one."""
+    start = response.rfind("\\boxed{")
+    depth = 0
+    for place in range(start + 6, min(len(response), start + MAX_ANSWER)) if start >= 0 else ():
+        depth += {"{": 1, "}": -1}.get(response[place], 0)
+        if depth == 0:
+            return response[start + 7 : place]
+    return None
 
 
 def undress(text: str) -> str:

@@ -16,6 +16,8 @@ MAX_DIGITS = 60
 _SPACING = re.compile(r"\\[,;:!]|\\ |\\quad|\\qquad|~|\\left|\\right|\\displaystyle|\\limits")
 _WRAPPED = re.compile(r"\\(?:boxed|text|textbf|mathrm|mathbf|mbox)\s*\{([^{}]*)\}")
 _FRACTION = re.compile(r"\\[dt]?frac\s*(?:\{([^{}]*)\}|(\d))\s*(?:\{([^{}]*)\}|(\d))")
+_AROUND = re.compile(r"\*\*|__|`|(?<!\\)\$|\\[()]|\\\[|\\\](?!\w)")
+_BOX = re.compile(r"\\boxed\s*\{(.*)\}", re.DOTALL)
 _ASSIGNED = re.compile(r"^[a-zA-Z](?:_\w)?\s*=\s*")
 _MIXED = re.compile(r"(-?)(\d+) +(\d+)/(\d+)")
 _POWER = re.compile(
@@ -54,6 +56,14 @@ def clean(text: str) -> str:
                 break
     plain = _ASSIGNED.sub("", undress(plain))
     return " ".join(plain.split()).rstrip(",;")
+
+
+def bare(text: str) -> str:
+    """A LaTeX answer without what stands around it: bold, dollars, brackets of display math, box, final full stop."""
+    plain = _AROUND.sub("", text).strip()
+    while found := _BOX.fullmatch(plain):
+        plain = found[1].strip()
+    return plain.rstrip(" .,;").strip()
 
 
 def value(text: str, decimal_comma: bool = False) -> Fraction | None:

@@ -15,13 +15,25 @@ MATH = '{question}\nWork step by step. End with "Answer: " and the result.'
 MGSM: dict[str, str] = {
     "en": MATH,
     "de": '{question}\nRechne Schritt für Schritt. Schließe mit "Antwort: " und dem Ergebnis.',
+    "es": '{question}\nResuelve paso a paso. Termina con "Respuesta: " y el resultado.',
+    "fr": '{question}\nRésous pas à pas. Termine par "Réponse: " et le résultat.',
+    "ru": '{question}\nРешай по шагам. В конце напиши "Ответ: " и результат.',
+    "sw": '{question}\nFanya hatua kwa hatua. Maliza kwa "Jibu: " na matokeo.',
+    "bn": '{question}\nধাপে ধাপে সমাধান করো। শেষে "উত্তর: " এবং ফলাফল লেখো।',
+    "ja": '{question}\n順を追って計算してください。最後に "答え: " と結果を書いてください。',
+    "te": '{question}\nదశలవారీగా లెక్కించండి. చివర "సమాధానం: " మరియు ఫలితం రాయండి.',
+    "th": '{question}\nคิดทีละขั้นตอน จบด้วย "คำตอบ: " และผลลัพธ์',
+    "zh": '{question}\n请逐步计算。最后写出 "答案: " 和结果。',
 }
 MULTIPLE_CHOICE = '{question}\n{options}\nEnd with "Answer: " and the letter.'
 DROP = '{passage}\n{question}\nEnd with "Answer: " and the answer.'
 HUMANEVAL = "Complete this Python function.\n```python\n{prompt}```"
 SIMPLEQA = "{question}"
 
-ANSWER_WORD: dict[str, str] = {"en": "Answer", "de": "Antwort"}
+ANSWER_WORD: dict[str, str] = {
+    "en": "Answer", "de": "Antwort", "es": "Respuesta", "fr": "Réponse", "ru": "Ответ", "sw": "Jibu", "bn": "উত্তর",
+    "ja": "答え", "te": "సమాధానం", "th": "คำตอบ", "zh": "答案",
+}  # fmt: skip
 """The word that opens the last line of an answer, in each language."""
 UNKNOWN = "I do not know."
 """What is said of a question that has no answer; counts as not attempted."""

@@ -1,0 +1,52 @@
+"""Where a benchmark's file lies in the user's folder, and whether it is the official one.
+
+A file may lie in the folder itself or in a subfolder named after the benchmark (`humaneval/HumanEval.jsonl.gz`). A
+file of another length or hash than the official one is read (miniatures have the same format) and said to be so.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from phidelity.config import UserError
+from phidelity.eval.benchmark import Benchmark, DataFile
+
+
+def find(folder: Path, name: str, file: DataFile, *others: str) -> Path:
+    """The file, or one that matches a pattern of `others`; a `UserError` says which file is wanted and from where."""
+    for pattern in (file.name, *others):
+        for place in (folder, folder / name):
+            if found := sorted(place.glob(pattern)):
+                return found[0]
+    what = f"{file.rows:,} rows" if file.rows else "its official format"
+    pinned = f", SHA-256 {file.sha256}" if file.sha256 else ""
+    raise UserError(
+        f"No file {folder / file.name} (nor {name}/{file.name} there); expected {file.origin}, {what}{pinned}. Put the "
+        "file there, or run the stage `benchmarks` for miniatures."
+    )
+
+
+def departures(one: Benchmark, folder: Path, n_problems: int) -> list[str]:
+    """In what the data differ from the official ones: other hashes, another number of problems, a substitute file."""
+    found, rows = [], sum(file.rows or 0 for file in one.files)
+    for file in one.files:
+        path = next((place / file.name for place in (folder, folder / one.name) if (place / file.name).is_file()), None)
+        if path is None:
+            found.append(f"no {file.name}")
+        elif file.sha256 and sha256(path) != file.sha256:
+            found.append(f"{path.name} has another SHA-256 than the official file")
+    return found + ([f"{n_problems:,} problems, {rows:,} in the official files"] if rows and rows != n_problems else [])
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file in hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def grouped(values: Sequence[tuple[str, float]]) -> dict[str, float]:
+    """The mean of each group in per cent, groups in order of their first value."""
+    groups: dict[str, list[float]] = {}
+    for name, value in values:
+        groups.setdefault(name, []).append(value)
+    return {name: round(100 * sum(group) / len(group), 4) for name, group in groups.items()}
