@@ -50,7 +50,7 @@ class Scheduler:
         self._refill()
         n = len(self.running)
         logits = self.runner.decode(self.input[:n], self.length[:n])
-        tokens, logprobs = sample(logits, self.params, uniforms(self.key[:n], self.count[:n]), len(self.is_end))
+        tokens, logprobs, _ = sample(logits, self.params, uniforms(self.key[:n], self.count[:n]), len(self.is_end))
         rows = np.arange(n)
         self.tokens[rows, self.count[:n]] = tokens
         self.logprobs[rows, self.count[:n]] = logprobs
