@@ -14,6 +14,7 @@ from torch import Tensor
 
 from phidelity.checkpoint import naming
 from phidelity.checkpoint.naming import Piece, foreign_config, generation_config, read_config, read_json
+from phidelity.checkpoint.release import release_notes
 from phidelity.checkpoint.tensors import Stored, TensorFile, write_tensors
 from phidelity.checkpoint.weights import check_vocabulary, expected_shapes, file_digest
 from phidelity.config import UserError
@@ -40,7 +41,7 @@ class FolderWeights:
         self.layout: naming.Layout = "fused" if any("qkv_proj" in name for name in self._place) else "split"
         self._pieces = naming.pieces(self.config, self.shapes, self.layout)
         self._check_tensors()
-        self.notes: tuple[str, ...] = ()
+        self.notes = (*release_notes(folder, self.tokenizer), *self.tokenizer.notes)
 
     @property
     def form(self) -> str:
@@ -120,10 +121,8 @@ def weights_digest(folder: Path) -> str:
     return file_digest(_files(folder))
 
 
-def _files(folder: Path) -> list[Path]:
-    """The weight files of a folder: the one, or those that the index lists."""
-    if (folder / WEIGHTS).is_file():
-        return [folder / WEIGHTS]
+def index_files(folder: Path) -> list[str]:
+    """Names of the weight files that a folder's index lists; any but a plain name is refused."""
     index = read_json(folder / INDEX)
     if index is None:
         raise UserError(
@@ -132,10 +131,19 @@ def _files(folder: Path) -> list[Path]:
     names = sorted(set(_weight_map(folder / INDEX, index).values()))
     for name in names:
         if not _is_plain(name):
-            raise UserError(f"{folder / INDEX} names {name!r}; expected names of safetensors files beside it. Refused.")
-        if not (folder / name).is_file():
-            raise UserError(f"{folder / INDEX} names {name}, which is not there. Fetch the missing file.")
-    return [folder / name for name in names]
+            raise UserError(f"{folder / INDEX} names {name!r}; expected a safetensors file beside it. It is refused.")
+    return names
+
+
+def _files(folder: Path) -> list[Path]:
+    """The weight files of a folder: the one, or those that the index lists."""
+    if (folder / WEIGHTS).is_file():
+        return [folder / WEIGHTS]
+    paths = [folder / name for name in index_files(folder)]
+    for path in paths:
+        if not path.is_file():
+            raise UserError(f"{folder / INDEX} names {path.name}, which is not there. Fetch the missing file.")
+    return paths
 
 
 def _places(folder: Path, files: list[Path]) -> dict[str, TensorFile]:

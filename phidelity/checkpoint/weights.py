@@ -130,6 +130,16 @@ def stream(weights: Weights, name: str, start: int = 0, stop: int | None = None)
         yield at, block
 
 
+def cast(block: Tensor, dtype: torch.dtype, label: str) -> Tensor:
+    """A finite block in another dtype; a value that this dtype cannot hold is a `UserError`, never an infinity."""
+    result = block.to(dtype)
+    if not is_finite(result):
+        largest = float(block.abs().max())
+        narrow = str(dtype).removeprefix("torch.")
+        raise UserError(f"{label} holds {largest:.4g}, which {narrow} cannot. Convert to bf16 or f32 instead.")
+    return result
+
+
 def is_finite(block: Tensor) -> bool:
     """Whether no value is NaN or infinite (extremes carry NaN along, so nothing of the block's size is made)."""
     low, high = block.aminmax()

@@ -9,6 +9,7 @@ the release's config.json; initialisation N(0, 0.02) with residual outputs scale
 import torch
 from torch import Tensor, nn
 
+from phidelity.config import UserError
 from phidelity.model.attention import Attend, Attention, Rotation
 from phidelity.model.config import ModelConfig
 from phidelity.model.layers import RMSNorm, SwiGLU
@@ -42,7 +43,10 @@ class Transformer(nn.Module):
         self.head = nn.Linear(config.d_model, config.vocab_size, bias=False)
 
     def forward(self, tokens: Tensor, positions: Tensor, attend: Attend) -> Tensor:
-        """Ids [B, T] and positions [B, T] -> hidden states [B, T, M] after the final norm."""
+        """Ids [B, T] and positions [B, T] -> hidden states [B, T, M] after the final norm; T is at most context_len."""
+        if tokens.shape[1] > self.config.context_len:
+            found = f"A sequence of {tokens.shape[1]:,} tokens was given"
+            raise UserError(f"{found}; this model reads at most {self.config.context_len:,}. Shorten or split it.")
         x = self.embed(tokens)
         rotation = Rotation.at(positions, self.config, x.dtype)
         for layer, block in enumerate(self.blocks):

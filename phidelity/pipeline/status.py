@@ -147,12 +147,18 @@ def readable_size(n_bytes: float) -> str:
 
 
 def resolve_model(path: Path, road: Collection[str] = ROAD) -> Path:
-    """The checkpoint folder that MODEL means: a run directory (its last model), a stage of one, or a folder itself."""
+    """What MODEL means: the last model of a run directory, that of a stage, or a folder, GGUF file or hub id itself."""
+    from phidelity.checkpoint.hub import is_hub_id
+
+    if path.suffix == ".gguf" and path.is_file():
+        return path
     for folder in (path, path / "model", path / "huggingface"):
         if _is_checkpoint(folder):
             return folder
     if (path / RECIPE_JSON).is_file():
         return _last_model(path, road)
+    if (path / "config.json").is_file() or is_hub_id(path):
+        return path
     if path.is_dir():
         found = ", ".join(sorted(entry.name for entry in path.iterdir())[:5]) or "nothing"
         raise UserError(
@@ -160,7 +166,9 @@ def resolve_model(path: Path, road: Collection[str] = ROAD) -> Path:
             "config.json and model.safetensors."
         )
     kind = "is a file" if path.exists() else "does not exist"
-    raise UserError(f"{path} {kind}; expected a run directory or a checkpoint folder. Make one with: phi run")
+    raise UserError(
+        f"{path} {kind}; expected a run directory, a checkpoint folder, a GGUF file or a hub id. Make one with: phi run"
+    )
 
 
 def _last_model(run: Path, road: Collection[str]) -> Path:
