@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from phidelity.cli import model, road, tools
+from phidelity.cli import checkpoint, model, road, tools
 from phidelity.config import UserError
 from phidelity.pipeline.manifest import ROAD
 
@@ -21,7 +21,8 @@ os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 COMMANDS = (
     road.run, road.status, road.plan,
-    model.inspect, model.generate, model.chat,
+    checkpoint.inspect, checkpoint.convert,
+    model.generate, model.chat,
     tools.data, tools.bench,
 )  # fmt: skip
 """Every verb that is no stage; a new one is a function in one of the files beside this and a name here."""

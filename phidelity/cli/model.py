@@ -1,4 +1,4 @@
-"""One model: what it is, what it says."""
+"""One model: what it says."""
 
 import json
 import sys
@@ -106,26 +106,3 @@ def _say(pieces: Iterator[str]) -> str:
         click.echo(f"({error})", nl=False)
     click.echo()
     return said
-
-
-@click.command()
-@click.argument("model", type=ANY)
-@json_option
-def inspect(model: Path, as_json: bool) -> None:
-    """What MODEL is: its shape, its parameters by part, its vocabulary."""
-    from phidelity.checkpoint.open import open_checkpoint
-    from phidelity.model.config import cache_bytes_per_token, census
-
-    folder = runs.resolve_model(model)
-    weights, tokenizer, digest = open_checkpoint(folder)
-    config = weights.config
-    parts = census(config)
-    facts = {
-        "path": str(folder),
-        "digest": digest,
-        "shape": config.model_dump(),
-        "parameters": {"total": parts.total, **parts._asdict()},
-        "tokenizer": tokenizer.vocab_size,
-        "cache_bytes_per_token": cache_bytes_per_token(config, bytes_per_value=4),
-    }
-    click.echo(json.dumps(facts) if as_json else terminal.aligned(facts))
