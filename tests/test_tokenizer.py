@@ -87,7 +87,7 @@ def test_names_of_special_tokens_are_text_unless_asked_for() -> None:
 
 def test_whitespace_is_what_the_pattern_takes_for_it() -> None:
     spaces = [chr(point) for point in range(0x110000) if not 0xD800 <= point < 0xE000 and chr(point).isspace()]
-    probe = bpe._encoding(r"\s", SMALL.ranks)
+    probe = bpe.raw_encoding(r"\s", SMALL.ranks)
     assert "".join(space for space in spaces if probe.encode_ordinary(space)) == WHITESPACE
 
 

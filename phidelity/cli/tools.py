@@ -12,16 +12,17 @@ from phidelity.config import UserError
 
 
 @click.command()
-@click.argument("name", metavar="NAME", type=click.Choice(["train", "generate", "endpoint"]))
+@click.argument("name", metavar="NAME", type=click.Choice(["train", "generate", "endpoint", "tokenizer"]))
 @click.option("--peer", "peers", multiple=True, metavar="NAME=PATH", help="A checkout to measure against.")
 @json_option
 def bench(name: str, peers: Sequence[str], as_json: bool) -> None:
-    """Measure speed against peers: `train`, `generate`, or how full `endpoint` keeps the slots of a server."""
-    from phidelity.bench import endpoint, generate, train
+    """Measure speed against peers: `train`, `generate`, `tokenizer`, or how full `endpoint` keeps a server's slots."""
+    from phidelity.bench import endpoint, generate, tokenizer, train
     from phidelity.device import describe_machine
 
     places = dict(_pair(peer) for peer in peers)
-    rows = {"train": train.run, "generate": generate.run, "endpoint": endpoint.run}[name](places)
+    runs = {"train": train.run, "generate": generate.run, "endpoint": endpoint.run, "tokenizer": tokenizer.run}
+    rows = runs[name](places)
     result = {"bench": name, "machine": describe_machine(), "rows": rows}
     click.echo(json.dumps(result) if as_json else "\n".join(map(terminal.bench_row, rows)))
 

@@ -5,7 +5,6 @@ become U+FFFD and pairs are joined, as tiktoken does. Its regex engine gives up 
 so longer runs than 100,000 (*ours*) are cut out and encoded as the pieces that the pattern makes of them: same ids.
 """
 
-import logging
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
@@ -18,8 +17,6 @@ from phidelity.tokenizer.layout import CHAT_TEMPLATE, PATTERN, SPECIALS, WHITESP
 from phidelity.tokenizer.learn import learn
 
 __all__ = ["CHAT_TEMPLATE", "PATTERN", "SPECIALS", "Tokenizer", "train"]
-
-log = logging.getLogger(__name__)
 
 LONG_RUN = 100_000
 """Characters of whitespace from which on a run is encoded by hand."""
@@ -42,7 +39,7 @@ class Tokenizer:
         self.im_end = self.special_ids["<|im_end|>"]
         self.im_sep = self.special_ids["<|im_sep|>"]
         self.pad = self.special_ids["<|dummy_85|>"]
-        self._encoding = _encoding(PATTERN, ranks, self.special_ids)
+        self._encoding = raw_encoding(PATTERN, ranks, self.special_ids)
 
     def encode(self, text: str) -> list[int]:
         """Ids of `text`; strings that look like special tokens are encoded as plain text."""
@@ -92,10 +89,7 @@ class Tokenizer:
     @classmethod
     def load(cls, path: Path) -> "Tokenizer":
         """Open the tokenizer of a folder, or one file of the forms that `readers.read` knows."""
-        tokenizer = cls(*readers.read(Path(path)))
-        for note in tokenizer.notes:
-            log.info("%s", note)
-        return tokenizer
+        return cls(*readers.read(Path(path)))
 
     def _encode_around(self, text: str, runs: Iterable[tuple[int, int]]) -> list[int]:
         """Ids of a text with long runs of whitespace at the places `runs`, cut where the pattern cuts.
@@ -117,7 +111,7 @@ class Tokenizer:
     @cached_property
     def _unsplit(self) -> tiktoken.Encoding:
         """Takes any text as one piece."""
-        return _encoding(r"(?s:.+)", self.ranks)
+        return raw_encoding(r"(?s:.+)", self.ranks)
 
 
 def train(texts: Iterable[str], vocab_size: int) -> Tokenizer:
@@ -125,11 +119,12 @@ def train(texts: Iterable[str], vocab_size: int) -> Tokenizer:
     return Tokenizer(learn(texts, vocab_size))
 
 
-def _encoding(pattern: str, ranks: dict[bytes, int], specials: dict[str, int] | None = None) -> tiktoken.Encoding:
+def raw_encoding(pattern: str, ranks: dict[bytes, int], specials: dict[str, int] | None = None) -> tiktoken.Encoding:
+    """tiktoken's own encoder of `ranks`, which splits text by `pattern`."""
     return tiktoken.Encoding("phidelity", pat_str=pattern, mergeable_ranks=ranks, special_tokens=specials or {})
 
 
-_SIGN = _encoding(r"[^\s\p{L}\p{N}]", {bytes([byte]): byte for byte in range(256)})
+_SIGN = raw_encoding(r"[^\s\p{L}\p{N}]", {bytes([byte]): byte for byte in range(256)})
 """Gives ids for what is neither whitespace, letter nor number, by the very engine that splits text."""
 
 _LINE_ENDS = re.compile(r"[\r\n]*")
