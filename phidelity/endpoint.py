@@ -163,7 +163,7 @@ class HttpCompleter:
         if read is not read_completion:
             raise self._unwilling(found, 0, 1)
         usage = Usage(prompt_tokens=0, completion_tokens=0)
-        return Completion(text="", finish_reason="error", usage=usage)
+        return Completion(text="", finish_reason="error", usage=usage, error=found)
 
     def _unwilling(self, found: str, n_done: int, n: int) -> UserError:
         done = f" after {n_done} of {n} answers" if n_done else ""

@@ -89,7 +89,8 @@ def answers_by(reply, problems):
 
 def answer(completer, one, problems, path, context=CODE):
     responses = respond(completer, one, problems, ask_chat, GREEDY, path)
-    return Answers(problems, responses, grade_responses(one, problems, responses, ("corrected",), context))
+    grading = grade_responses(one, problems, responses, ("corrected",), context)
+    return Answers(problems, responses, grading.graded)
 
 
 def row(completer, one, problems, path, context=CODE):
@@ -268,21 +269,13 @@ def test_answers_to_other_questions_are_set_aside_and_found_again(folder, tmp_pa
     assert (completer.calls, path.read_bytes()) == (8, data)
 
 
-def test_repeats_have_seeds_of_their_own_and_are_one_cluster(folder, tmp_path):
+def test_repeats_are_drawn_apart_and_are_one_cluster(folder, tmp_path):
     one = benchmark("math")
     problems = one.load(folder)
-    seeds = []
-
-    class Seeded(ScriptedCompleter):
-        def complete(self, prompts, params, on_done=None):
-            seeds.append(params.seed)
-            return ScriptedCompleter.complete(self, prompts, params, on_done)
-
-    completer = Seeded(lambda prompt, _: f"Answer: {2 if len(seeds) < 3 else 7}")
+    completer = ScriptedCompleter(lambda prompt, repeat: f"Answer: {2 if repeat < 2 else 7}")
     responses = respond(completer, one, problems, ask_chat, GREEDY, tmp_path / "r", repeats=3)
-    assert len(set(seeds)) == 3
     assert [(one.id, one.repeat) for one in responses[::4]] == [("0", 0), ("0", 1), ("0", 2)]
-    graded = grade_responses(one, problems, responses, ("corrected",), CODE)
+    graded = grade_responses(one, problems, responses, ("corrected",), CODE).graded
     found = summarise(one, "corrected", Answers(problems, responses, graded, repeats=3))
     assert found["n"] == 12
     assert found["score"] == pytest.approx(100 * 2 / 12, abs=1e-3)

@@ -6,10 +6,11 @@ under every profile. Whatever an endpoint would not answer is missing, never a z
 wrong and counted, a null content is an empty answer and counted.
 """
 
-import hashlib
+import logging
 import random
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -20,6 +21,8 @@ from phidelity.eval.few_shot import Format
 from phidelity.eval.store import Asked, Graded, Response, ResponseStore, cluster_of, response_key
 from phidelity.records import Conversation, Message, Problem, Score
 from phidelity.statistics import estimate
+
+_log = logging.getLogger(__name__)
 
 Ask = Callable[[Problem], Prompt]
 OnDone = Callable[[int], None]
@@ -102,16 +105,23 @@ def respond(
 ) -> list[Response]:
     """The answers to all problems in all repeats, those in `path` first; each new one is appended as it comes.
 
-    What ended in an error is left out, so the list may be shorter than problems times repeats: the run is then
-    incomplete, and the same call asks again for what is missing.
+    What ended in an error is told to the log and left out, so the list may be shorter than problems times repeats: the
+    run is then incomplete, and the same call asks again for what is missing.
     """
     rounds = [_round(completer.name, benchmark, problems, ask, params, repeat) for repeat in range(repeats)]
     asked = [one.asked for each in rounds for one in each]
     with ResponseStore(path) as store:
         on_done(len(store.find(asked)))
         for repeat, each in enumerate(rounds):
-            _fill(store, completer, each, _seeded(params, repeat), on_done)
+            _fill(store, completer, each, params.model_copy(update={"first_repeat": repeat}), on_done)
         return store.settle(asked)
+
+
+class Grading(NamedTuple):
+    """The grades of answers, and how many of them a judge was shown under each profile."""
+
+    graded: list[Graded]
+    n_shown: dict[str, int]
 
 
 def grade_responses(
@@ -120,22 +130,23 @@ def grade_responses(
     responses: Sequence[Response],
     profiles: Sequence[Profile],
     context: GradingContext,
-) -> list[Graded]:
+) -> Grading:
     """The grades of answers under each profile, in the order of the answers."""
     by_id = {problem.id: problem for problem in problems}
     asked = [one.vary(by_id[response.id], response.repeat) for response in responses]
-    scores = {profile: _scores(one, profile, asked, responses, context) for profile in profiles}
-    return [
+    found = {profile: _scores(one, profile, asked, responses, context) for profile in profiles}
+    graded = [
         Graded(
             id=response.id,
             repeat=response.repeat,
             reference=problem.reference,
             cluster=cluster_of(problem.meta),
-            scores={profile: scores[profile][place] for profile in profiles},
+            scores={profile: found[profile][0][place] for profile in profiles},
             meta={name: str(problem.meta[name]) for name in LABELS if name in problem.meta},
         )
         for place, (problem, response) in enumerate(zip(asked, responses, strict=True))
     ]
+    return Grading(graded, {profile: n_shown for profile, (_, n_shown) in found.items()})
 
 
 class _Question(NamedTuple):
@@ -173,9 +184,13 @@ def _fill(
     open_keys = {key for key, group in groups.items() if any(one.asked not in stands for one in group)}
     wanted = [one for one in questions if one.asked.key in open_keys]
 
+    failed: dict[int, str] = {}
+
     def done(place: int, completion: Completion) -> None:
         question = wanted[place]
-        if question.asked not in stands and completion.finish_reason != "error":
+        if completion.finish_reason == "error":
+            failed[place] = completion.error
+        elif question.asked not in stands:
             stands[question.asked] = _response(question, completion)
             store.append(stands[question.asked])
             on_done(1)
@@ -183,6 +198,9 @@ def _fill(
     if wanted:
         for place, completion in enumerate(completer.complete([one.prompt for one in wanted], params, done)):
             done(place, completion)
+    if failed:
+        place, why = next(iter(failed.items()))
+        _log.warning("%d answers ended in an error; the first is %s (%s)", len(failed), wanted[place].asked.id, why)
 
 
 def _response(question: _Question, completion: Completion) -> Response:
@@ -197,35 +215,37 @@ def _response(question: _Question, completion: Completion) -> Response:
     )
 
 
-def _seeded(params: SamplingParams, repeat: int) -> SamplingParams:
-    """The parameters with a seed of each repeat's own; the first keeps the given one."""
-    if repeat == 0:
-        return params
-    digest = hashlib.sha256(f"{params.seed}/repeat {repeat}".encode()).digest()
-    return params.model_copy(update={"seed": int.from_bytes(digest[:4], "big") >> 1})
-
-
 def _scores(
     one: Benchmark,
     profile: Profile,
     asked: Sequence[Problem],
     responses: Sequence[Response],
     context: GradingContext,
-) -> list[Score]:
-    """The scores under one profile; what was too long to ask needs no grader."""
-    scores: dict[int, Score] = {}
-    graded = []
-    for place, response in enumerate(responses):
-        if response.finish_reason == "context_exceeded":
-            scores[place] = Score(value=0.0, explanation=TOO_LONG)
-        else:
-            graded.append(place)
+) -> tuple[list[Score], int]:
+    """The scores under one profile, and how many answers a judge was shown; what was never asked needs no grader."""
+    graded = [place for place, one in enumerate(responses) if one.finish_reason != "context_exceeded"]
     answers = [(asked[place], responses[place].response) for place in graded]
-    for place, score in zip(graded, grade_all(one, profile, answers, context), strict=True):
+    found, n_shown = _graded_and_judged(one, profile, answers, context)
+    scores = [Score(value=0.0, explanation=TOO_LONG)] * len(responses)
+    for place, score in zip(graded, found, strict=True):
         is_null = responses[place].finish_reason == "null"
         told = f"the endpoint sent no content; {score.explanation}" if is_null else score.explanation
         scores[place] = score.model_copy(update={"explanation": told})
-    return [scores[place] for place in range(len(responses))]
+    return scores, n_shown
+
+
+def _graded_and_judged(
+    one: Benchmark, profile: Profile, answers: Sequence[tuple[Problem, str]], context: GradingContext
+) -> tuple[list[Score], int]:
+    """Rules first; the judge is shown only what they leave open, where the profile needs one at all."""
+    if context.judge is None or profile not in one.judged:
+        return grade_all(one, profile, answers, context), 0
+    scores = grade_all(one, profile, answers, replace(context, judge=None))
+    still_open = [place for place, score in enumerate(scores) if score.value is None]
+    judged = grade_all(one, profile, [answers[place] for place in still_open], context)
+    for place, score in zip(still_open, judged, strict=True):
+        scores[place] = score
+    return scores, len(still_open)
 
 
 def _try(

@@ -18,8 +18,8 @@ from typing import NamedTuple
 
 from pydantic import Field, ValidationError
 
-from phidelity.completion import Prompt, SamplingParams, Usage
-from phidelity.records import Conversation, Record, Score, read_records, write_records
+from phidelity.completion import Prompt, SamplingParams, Usage, what_is_read
+from phidelity.records import Record, Score, read_records, write_records
 
 SYNC_EVERY = 1.0
 """Seconds after which what was appended is forced to disk (*ours*)."""
@@ -62,8 +62,7 @@ class Asked(NamedTuple):
 
 def response_key(model: str, prompt: Prompt, params: SamplingParams, repeat: int) -> str:
     """What an answer is kept under."""
-    said = [one.model_dump() for one in prompt.messages] if isinstance(prompt, Conversation) else prompt
-    parts = (model, said, params.model_dump(mode="json"), repeat)
+    parts = (model, what_is_read(prompt), params.model_dump(mode="json"), repeat)
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
 

@@ -25,6 +25,8 @@ class Answers(NamedTuple):
     responses: Sequence[Response]
     graded: Sequence[Graded]
     repeats: int = 1
+    missing: int | None = None
+    """Answers that an endpoint failed to give; None: as many as fall short of problems times repeats."""
 
 
 def summarise(
@@ -42,6 +44,8 @@ def summarise(
         if graded.id in strata:
             named[strata[graded.id]].append(graded)
     reasons = Counter(response.finish_reason for response in answers.responses)
+    expected_answers = len(answers.problems) * answers.repeats
+    missing = expected_answers - len(answers.responses) if answers.missing is None else answers.missing
     undetermined = sum(score.value is None for score in scores)
     row = {
         **scored(answers.graded, profile),
@@ -51,13 +55,13 @@ def summarise(
         "context_exceeded": reasons["context_exceeded"],
         "cut_off": reasons["length"],
         "null_content": reasons["null"],
-        "missing": len(answers.problems) * answers.repeats - len(answers.responses),
+        "missing": missing,
         "clustered_by": one.cluster,
         **_measures(one, profile, answers),
         **_passes(answers, profile),
     }
-    if row["missing"]:
-        return _withheld(row, f"{row['missing']} answers are missing: the endpoint failed")
+    if missing:
+        return _withheld(row, f"{missing} answers are missing: the endpoint failed")
     if n_shown and min(undetermined, n_shown) > MAX_UNDETERMINED * n_shown:
         return _withheld(row, f"the judge left {undetermined} of {n_shown} undecided, more than 2 %")
     return row

@@ -126,9 +126,9 @@ def _evaluate_model(
                 ask, told = _few_shot(config, completer, one, files, params, seed, out / one.name)
             path = out / one.name / "responses.jsonl"
             responses = respond(completer, one, problems, ask, params, path, task.advance)
-            graded = grade_responses(one, problems, responses, ("corrected",), GradingContext(config.allow_code))
-            write_graded(out / one.name, graded)
-            answers = Answers(problems, responses, graded)
+            grading = grade_responses(one, problems, responses, ("corrected",), GradingContext(config.allow_code))
+            write_graded(out / one.name, grading.graded)
+            answers = Answers(problems, responses, grading.graded)
             strata = files.strata.get(one.name, {})
             scores[one.name] = {"corrected": summarise(one, "corrected", answers, strata) | told}
     return scores
@@ -186,8 +186,8 @@ def _commonest(files: _Files, seed: int) -> dict[str, Any]:
         answer = _commonest_answer(name, seed)
         said = answer if name == "simpleqa" else f"Answer: {answer}"
         responses = [_said(problem, said) for problem in problems]
-        graded = grade_responses(benchmark(name), problems, responses, ("corrected",), GradingContext())
-        answers = Answers(problems, responses, graded)
+        grading = grade_responses(benchmark(name), problems, responses, ("corrected",), GradingContext())
+        answers = Answers(problems, responses, grading.graded)
         row = summarise(benchmark(name), "corrected", answers, files.strata.get(name, {}))
         rows[name] = {"corrected": row | {"answer": answer}}
     return rows

@@ -1,0 +1,53 @@
+"""Scores as lines for a terminal: the profiles side by side, their difference, and what was not scored."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+HEAD = f"{'benchmark':<16}{'n':>7}{'corrected':>18}{'parity':>18}{'difference':>12}  notes"
+COUNTS = {
+    "undetermined": "undetermined",
+    "context_exceeded": "over the context",
+    "cut_off": "cut off",
+    "null_content": "without content",
+    "missing": "missing",
+    "absent": "problems not in the file",
+}
+
+
+def score_lines(rows: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """A head and a line a benchmark; scores are per cent with their standard error."""
+    yield HEAD
+    for name, profiles in rows.items():
+        corrected, parity = profiles.get("corrected"), profiles.get("parity")
+        first = corrected or next(iter(profiles.values()))
+        difference = _difference(corrected, parity)
+        notes = "; ".join([*_notes(first), *_further(profiles)])
+        line = f"{name:<16}{first['n']:>7}{_score(corrected):>18}{_score(parity):>18}{difference:>12}  {notes}"
+        yield line.rstrip()
+    yield "per cent ± standard error; difference: corrected less parity, of the same answers"
+
+
+def _score(row: Mapping[str, Any] | None) -> str:
+    if row is None:
+        return "-"
+    if row["score"] is None:
+        return "withheld" if "withheld" in row else "undetermined"
+    return f"{row['score']:.2f} ± {row['stderr']:.2f}"
+
+
+def _difference(corrected: Mapping[str, Any] | None, parity: Mapping[str, Any] | None) -> str:
+    if not corrected or not parity or corrected["score"] is None or parity["score"] is None:
+        return "-"
+    return f"{corrected['score'] - parity['score']:+.2f}"
+
+
+def _notes(row: Mapping[str, Any]) -> list[str]:
+    counts = [f"{row[key]} {title}" for key, title in COUNTS.items() if row.get(key)]
+    shows = [f"can show {row['detectable']:.1f}"] if row.get("detectable") else []
+    return counts + shows
+
+
+def _further(profiles: Mapping[str, Any]) -> list[str]:
+    """Other profiles' scores, and the reason for a withheld one."""
+    other = [f"{name} {_score(row)}" for name, row in profiles.items() if name not in ("corrected", "parity")]
+    return other + list(dict.fromkeys(row["withheld"] for row in profiles.values() if "withheld" in row))
