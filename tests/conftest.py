@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from typing import Any, NamedTuple
 
 import pytest
 from click.testing import CliRunner
+from mock_endpoint import Endpoint
 
 # Two test processes on two cores: one thread each, in the processes that tests start too.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -140,3 +142,14 @@ def phi_4() -> Tokenizer:
     if not path.exists():
         pytest.skip("cl100k_base.tiktoken is not at hand (PHI_TEST_DATA)")
     return Tokenizer.load(path)
+
+
+@pytest.fixture
+def endpoint() -> Iterator[Endpoint]:
+    server = Endpoint()
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from phidelity.cli import checkpoint, model, road, tools
+from phidelity.cli import checkpoint, model, road, scores, tools
 from phidelity.config import UserError
 from phidelity.pipeline.manifest import ROAD
 
@@ -23,6 +23,7 @@ COMMANDS = (
     road.run, road.status, road.plan,
     checkpoint.inspect, checkpoint.convert,
     model.generate, model.chat,
+    scores.evaluate, scores.grade, scores.compare, scores.import_prompts,
     tools.data, tools.bench,
 )  # fmt: skip
 """Every verb that is no stage; a new one is a function in one of the files beside this and a name here."""

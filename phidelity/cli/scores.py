@@ -13,9 +13,6 @@ from phidelity import terminal
 from phidelity.cli.options import ANY, FILE, json_option
 from phidelity.config import UserError
 
-LOCAL_CONTEXT = 16_384
-"""Longest answer that is asked of a local model at most; its own context cuts further."""
-
 data_option = click.option(
     "--data", type=ANY, default="data", show_default=True, help="Folder with the official files, by benchmark."
 )
@@ -65,7 +62,6 @@ def evaluate(benchmarks: str, out: Path, as_json: bool, **options: Any) -> None:
     if options["url"] and not options["model_name"]:
         raise click.UsageError("--url URL needs --model-name NAME, the model that the endpoint is asked for.")
     from phidelity.eval import likelihood
-    from phidelity.eval.benchmark import GradingContext
     from phidelity.eval.pages import write_run_page
     from phidelity.eval.run import Setting, evaluate_model, folder_name, withheld
 
@@ -90,7 +86,6 @@ def evaluate(benchmarks: str, out: Path, as_json: bool, **options: Any) -> None:
         click.echo(f"\nAnswers and grades: {out / 'index.html'}")
     if why := withheld(rows):
         raise UserError("No score is given for " + "; ".join(why) + ". The same command asks for what is missing.")
-    assert isinstance(context, GradingContext)
 
 
 @click.command()
@@ -127,6 +122,7 @@ def compare(before: Path, after: Path, page: Path | None, as_json: bool) -> None
     """What changed from one evaluation to another, problem by problem."""
     from phidelity.eval.compare import compare_runs
     from phidelity.eval.pages import write_comparison_page
+    from phidelity.eval.tables import difference_lines
 
     found = compare_runs(before, after)
     if page:
@@ -134,16 +130,8 @@ def compare(before: Path, after: Path, page: Path | None, as_json: bool) -> None
     if as_json:
         click.echo(json.dumps(found))
         return
-    click.echo(f"{'':<14}{'profile':<13}{'before':>8}{'after':>8}{'change':>8}  95 % interval     gained lost  p        can show")
-    for row in found["rows"]:
-        low, high = row["interval"]
-        p = "-" if row["p"] is None else f"{row['p']:.4f}"
-        click.echo(
-            f"{row['benchmark']:<14}{row['profile']:<13}{row['before']:8.2f}{row['after']:8.2f}{row['difference']:+8.2f}"
-            f"  [{low:+7.2f}, {high:+7.2f}] {row['gained']:6}{row['lost']:6}  {p:<8} {row['detectable']:.2f}"
-        )
-    if found["unpaired"]:
-        click.echo(f"Only in one of them: {', '.join(found['unpaired'])}")
+    for line in difference_lines(found):
+        click.echo(line)
 
 
 @click.command("import-prompts")
@@ -244,13 +232,9 @@ def _report(found: Mapping[str, Any], rows: Mapping[str, Mapping[str, Any]], as_
     if as_json:
         click.echo(json.dumps(found))
         return
-    from phidelity.eval.tables import score_lines
+    from phidelity.eval.tables import score_lines, traffic_line
 
     for line in score_lines(rows):
         click.echo(line)
     if traffic := found.get("traffic"):
-        cost = f", cost {traffic['cost']:.4f}" if traffic["cost"] else ""
-        click.echo(
-            f"{traffic['requests']:,} requests, {traffic['retries']:,} of them again, {traffic['prompt_tokens']:,} tokens "
-            f"read, {traffic['completion_tokens']:,} written{cost}"
-        )
+        click.echo(traffic_line(traffic))

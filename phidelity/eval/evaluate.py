@@ -10,7 +10,6 @@ import logging
 import random
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -225,27 +224,15 @@ def _scores(
     """The scores under one profile, and how many answers a judge was shown; what was never asked needs no grader."""
     graded = [place for place, one in enumerate(responses) if one.finish_reason != "context_exceeded"]
     answers = [(asked[place], responses[place].response) for place in graded]
-    found, n_shown = _graded_and_judged(one, profile, answers, context)
+    n_before = context.judge.n_shown if context.judge else 0
+    found = grade_all(one, profile, answers, context)
+    n_shown = context.judge.n_shown - n_before if context.judge else 0
     scores = [Score(value=0.0, explanation=TOO_LONG)] * len(responses)
     for place, score in zip(graded, found, strict=True):
         is_null = responses[place].finish_reason == "null"
         told = f"the endpoint sent no content; {score.explanation}" if is_null else score.explanation
         scores[place] = score.model_copy(update={"explanation": told})
     return scores, n_shown
-
-
-def _graded_and_judged(
-    one: Benchmark, profile: Profile, answers: Sequence[tuple[Problem, str]], context: GradingContext
-) -> tuple[list[Score], int]:
-    """Rules first; the judge is shown only what they leave open, where the profile needs one at all."""
-    if context.judge is None or profile not in one.judged:
-        return grade_all(one, profile, answers, context), 0
-    scores = grade_all(one, profile, answers, replace(context, judge=None))
-    still_open = [place for place, score in enumerate(scores) if score.value is None]
-    judged = grade_all(one, profile, [answers[place] for place in still_open], context)
-    for place, score in zip(still_open, judged, strict=True):
-        scores[place] = score
-    return scores, len(still_open)
 
 
 def _try(

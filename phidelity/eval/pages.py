@@ -25,7 +25,9 @@ HERE = Path(__file__).parent / "templates"
 def write_run_page(out: Path) -> Path:
     """Write `index.html` of an OUT folder: its scores, and every answer with its grades."""
     scores = _scores(out)
-    items = [item for model, rows in scores.items() for name in rows for item in _items(out / model / name, model, name)]
+    items = [
+        item for model, rows in scores.items() for name in rows for item in _items(out / model / name, model, name)
+    ]
     tables = [(model, list(_table(rows))) for model, rows in scores.items()]
     path = out / "index.html"
     _write(path, "run.html", title=f"Evaluation of {', '.join(scores)}", tables=tables, items=items, sides=["answer"])
@@ -57,7 +59,9 @@ def embedded(value: Any) -> Markup:
 
 
 def _write(path: Path, template: str, **values: Any) -> None:
-    profiles = [profile for profile in PROFILES if any(profile in side["g"] for i in values["items"] for side in i["s"])]
+    profiles = [
+        profile for profile in PROFILES if any(profile in side["g"] for i in values["items"] for side in i["s"])
+    ]
     data = {"items": values.pop("items"), "profiles": profiles, "sides": values.pop("sides")}
     page = render_page(HERE, template, data=embedded(data), n_items=len(data["items"]), profiles=profiles, **values)
     with atomic(path, "w") as file:

@@ -54,7 +54,7 @@ def evaluate_model(
     rows: Rows = {}
     for one, problems in loaded:
         rows[one.name] = _evaluate(completer, one, problems, setting, context, out / model / one.name, progress)
-        _publish(out / "scores.json", model, one.name, rows[one.name])
+        publish(out / "scores.json", model, one.name, rows[one.name])
     return rows
 
 
@@ -104,6 +104,13 @@ def read_responses(path: Path) -> list[Response]:
 def profiles_of(one: Benchmark) -> tuple[Profile, ...]:
     """The profiles that a benchmark has, in the order of every table."""
     return tuple(profile for profile in PROFILES if profile in one.graders)
+
+
+def publish(path: Path, model: str, name: str, row: Mapping[str, Any]) -> None:
+    """Put one row into scores.json, beside what other models and benchmarks have there."""
+    scores = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    scores.setdefault(model, {})[name] = dict(row)
+    write_json(path, scores)
 
 
 def folder_name(name: str) -> str:
@@ -174,13 +181,6 @@ def _check_wording(one: Benchmark, texts: Texts | None) -> None:
             f"{one.title} in the official words needs {', '.join(lacking)}, which the imported prompts lack. "
             "Run `phi import-prompts DIR` on a checkout of openai/simple-evals."
         )
-
-
-def _publish(path: Path, model: str, name: str, row: Mapping[str, Any]) -> None:
-    """Put one row into scores.json, beside what other models and benchmarks have there."""
-    scores = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    scores.setdefault(model, {})[name] = dict(row)
-    write_json(path, scores)
 
 
 def _bare(path: Path, number: int, line: bytes) -> Response:

@@ -27,6 +27,33 @@ def score_lines(rows: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     yield "per cent ± standard error; difference: corrected less parity, of the same answers"
 
 
+def difference_lines(found: Mapping[str, Any]) -> Iterator[str]:
+    """What `compare_runs` found: a head, a line a benchmark and profile, and what was not compared."""
+    yield (
+        f"{'benchmark':<16}{'profile':<13}{'before':>8}{'after':>8}{'change':>8}  {'95 % interval':<20}{'gained':>6}"
+        f"{'lost':>6}{'p':>9}{'can show':>10}"
+    )
+    for row in found["rows"]:
+        low, high = row["interval"]
+        p = "-" if row["p"] is None else f"{row['p']:.4f}"
+        interval = f"[{low:+.2f}, {high:+.2f}]"
+        yield (
+            f"{row['benchmark']:<16}{row['profile']:<13}{row['before']:8.2f}{row['after']:8.2f}{row['difference']:+8.2f}"
+            f"  {interval:<20}{row['gained']:>6}{row['lost']:>6}{p:>9}{row['detectable']:>10.2f}"
+        )
+    if found["unpaired"]:
+        yield f"only in one of them: {', '.join(found['unpaired'])}"
+
+
+def traffic_line(traffic: Mapping[str, Any]) -> str:
+    """What passed between us and an endpoint."""
+    cost = f", cost {traffic['cost']:.4f}" if traffic["cost"] else ""
+    return (
+        f"{traffic['requests']:,} requests, {traffic['retries']:,} of them again; {traffic['prompt_tokens']:,} tokens "
+        f"read, {traffic['completion_tokens']:,} written{cost}"
+    )
+
+
 def _score(row: Mapping[str, Any] | None) -> str:
     if row is None:
         return "-"

@@ -27,15 +27,22 @@ class Referee:
         """Questions put to the Completer by this object."""
         self._replies: dict[str, str] = _read(path) if path else {}
         self._wanted: dict[str, str] = {}
+        self._shown: set[str] = set()
         self._lock = threading.Lock()
 
     def ask(self, prompt: str) -> str | None:
         """The reply to a user's message; None where it has yet to be asked (see `settle`)."""
         key = self.key(prompt)
         with self._lock:
+            self._shown.add(key)
             if key not in self._replies:
                 self._wanted[key] = prompt
             return self._replies.get(key)
+
+    @property
+    def n_shown(self) -> int:
+        """Different questions that graders had, answered or not."""
+        return len(self._shown)
 
     def settle(self) -> int:
         """Put all open questions to the judge; returns how many were answered now. A failed reply stays open."""

@@ -1,0 +1,191 @@
+"""`phi eval`, `phi grade` and `phi compare` as scripts see them, against an endpoint."""
+
+import csv
+import json
+
+import pytest
+from mock_endpoint import echo
+
+from phidelity.eval.pages import embedded
+
+
+@pytest.fixture
+def data(tmp_path):
+    """Twenty made-up problems in MATH's format: `n + 1?`."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    with open(folder / "math_test.csv", "w", newline="") as file:
+        csv.writer(file).writerows([("Question", "Answer"), *((f"{n} + 1?", str(n + 1)) for n in range(20))])
+    return folder
+
+
+def solver(shift=lambda n: 0):
+    """Answers `n + 1?` rightly, but for what `shift` adds."""
+
+    def script(place, body):
+        n = int(body["messages"][-1]["content"].split(" + 1?")[0].split()[-1])
+        return 200, {}, echo(body, message={"content": f"Answer: {n + 1 + shift(n)}"}, finish_reason="stop")
+
+    return script
+
+
+def evaluate(phi, endpoint, data, out, *more):
+    asked = ("--url", endpoint.url, "--model-name", "org/model", "--data", data, "--out", out, "--repeats", "1")
+    return phi("eval", "math", *asked, *more)
+
+
+def test_an_endpoint_is_evaluated_and_all_is_written_down(phi, endpoint, data, tmp_path):
+    endpoint.script = solver()
+    done = evaluate(phi, endpoint, data, tmp_path / "out", "--json", "--price", "1", "2")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["benchmarks"]["math"]["corrected"]["score"] == 100.0
+    assert told["traffic"]["requests"] == 20
+    assert told["traffic"]["cost"] == pytest.approx(20 * (3 + 2 * 5) / 1e6)
+    scores = json.loads((tmp_path / "out" / "scores.json").read_text())
+    assert {"score", "stderr", "n"} <= scores["org-model"]["math"]["corrected"].keys()
+    rows = [json.loads(line) for line in (tmp_path / "out/org-model/math/responses.jsonl").read_text().splitlines()]
+    assert {"id", "repeat", "response", "finish_reason", "usage"} <= rows[0].keys()
+    assert len((tmp_path / "out" / "requests.jsonl").read_text().splitlines()) == 20
+
+
+def test_both_profiles_are_printed_side_by_side(phi, endpoint, data, tmp_path):
+    endpoint.script = solver()
+    shown = evaluate(phi, endpoint, data, tmp_path / "out").stdout
+    assert "corrected" in shown.splitlines()[0]
+    assert "parity" in shown.splitlines()[0]
+    assert "difference" in shown.splitlines()[0]
+
+
+def test_the_same_command_asks_nothing_again(phi, endpoint, data, tmp_path):
+    endpoint.script = solver()
+    evaluate(phi, endpoint, data, tmp_path / "out", "--limit", "5")
+    assert len(endpoint.seen) == 5
+    evaluate(phi, endpoint, data, tmp_path / "out", "--limit", "8")
+    assert len(endpoint.seen) == 8
+    evaluate(phi, endpoint, data, tmp_path / "out")
+    evaluate(phi, endpoint, data, tmp_path / "out")
+    assert len(endpoint.seen) == 20
+
+
+def test_an_endpoint_that_dies_ends_the_command_and_is_gone_on_with(phi, endpoint, data, tmp_path):
+    solve = solver()
+    endpoint.script = lambda place, body: (401, {}, b"key revoked") if place >= 6 else solve(place, body)
+    done = evaluate(phi, endpoint, data, tmp_path / "out", "--parallel", "1")
+    assert done.returncode == 1
+    assert "after 6 of 20 answers (status 401: key revoked)" in done.stderr
+    assert not (tmp_path / "out" / "scores.json").exists()
+    endpoint.script = solve
+    assert evaluate(phi, endpoint, data, tmp_path / "out", "--json").returncode == 0
+    assert len(endpoint.seen) == 7 + 14
+
+
+def test_one_answer_that_never_comes_withholds_the_score(phi, endpoint, data, tmp_path):
+    solve = solver()
+    endpoint.script = lambda place, body: (
+        (400, {}, b"filtered") if "13 + 1?" in body["messages"][-1]["content"] else solve(place, body)
+    )
+    done = evaluate(phi, endpoint, data, tmp_path / "out", "--json")
+    assert done.returncode == 1
+    assert "1 answers are missing" in done.stderr
+    assert json.loads(done.stdout)["benchmarks"]["math"]["corrected"]["score"] is None
+
+
+def test_grades_need_no_model(phi, endpoint, data, tmp_path):
+    bare = [{"id": n, "response": f"Answer: {n + 1}"} for n in range(10)] + [{"id": "10", "response": None}]
+    (tmp_path / "bare.jsonl").write_text("".join(json.dumps(row) + "\n" for row in bare))
+    done = phi("grade", "math", "--responses", tmp_path / "bare.jsonl", "--data", data, "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)["corrected"]
+    assert (found["n"], found["absent"], found["null_content"]) == (11, 9, 1)
+    assert found["score"] == pytest.approx(100 * 10 / 11, abs=1e-3)
+    stored = ("grade", "math", "--data", data, "--responses")
+    endpoint.script = solver()
+    evaluate(phi, endpoint, data, tmp_path / "out")
+    again = phi(*stored, tmp_path / "out/org-model/math/responses.jsonl", "--json", "--profile", "corrected")
+    assert json.loads(again.stdout)["corrected"]["score"] == 100.0
+    assert list(json.loads(again.stdout)) == ["corrected"]
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        (b'{"id": "0"}', "line 1: found"),
+        (b'{"id": "0", "response": 7}', "response a text"),
+        (b'{"id": "0", "response": "\xff"}', "in UTF-8"),
+        (b'{"id": "99", "response": ""}', "answers '99', which MATH has not"),
+        (b'{"id": "0", "response": ""}\n{"id": "0", "response": ""}', "answered twice"),
+        (b"", "is empty"),
+    ],
+)
+def test_damaged_responses_are_one_clear_line(phi, data, tmp_path, line, told):
+    (tmp_path / "r.jsonl").write_bytes(line)
+    done = phi("grade", "math", "--responses", tmp_path / "r.jsonl", "--data", data)
+    assert done.returncode == 1
+    assert told in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_wrong_usage_and_missing_files_say_what_to_do(phi, data, tmp_path):
+    assert phi("eval", "math", "--out", tmp_path).returncode == 2
+    assert phi("eval", "math", "--url", "http://x", "--out", tmp_path).returncode == 2
+    asked = ("--url", "http://127.0.0.1:9/v1", "--model-name", "m", "--out", tmp_path / "out", "--data", data)
+    missing = phi("eval", "mmlu", *asked)
+    assert missing.returncode == 1
+    assert "mmlu.csv" in missing.stderr
+    assert "14,042" in missing.stderr
+    unset = phi("eval", "math", *asked, "--key-env", "NO_SUCH_KEY")
+    assert "environment variable NO_SUCH_KEY is not set" in unset.stderr
+    assert "No benchmark 'arc'" in phi("eval", "arc", *asked).stderr
+    assert "import-prompts" in phi("eval", "math", *asked, "--profile", "parity").stderr
+
+
+def test_two_runs_are_compared_problem_by_problem(phi, endpoint, data, tmp_path):
+    endpoint.script = solver()
+    evaluate(phi, endpoint, data, tmp_path / "good")
+    endpoint.script = solver(lambda n: n % 4 == 0)
+    evaluate(phi, endpoint, data, tmp_path / "worse")
+    page = tmp_path / "diff.html"
+    done = phi("compare", tmp_path / "good", tmp_path / "worse", "--json", "--page", page)
+    row = next(row for row in json.loads(done.stdout)["rows"] if row["profile"] == "corrected")
+    assert (row["difference"], row["gained"], row["lost"], row["n"]) == (-25.0, 0, 5, 20)
+    assert row["p"] == pytest.approx(2 / 32)
+    assert "math" in phi("compare", tmp_path / "good", tmp_path / "worse").stdout
+    assert 'data">{"items":[' in page.read_text()
+
+
+def test_a_script_in_an_answer_stays_text(phi, endpoint, data, tmp_path):
+    nasty = "</script><script>alert(1)</script><!--<img src=x onerror=alert(2)>\u2028\ud7ff Answer: 1"
+    endpoint.script = lambda place, body: (200, {}, echo(body, message={"content": nasty}))
+    assert evaluate(phi, endpoint, data, tmp_path / "out").returncode == 0
+    page = (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
+    assert page.count("<script") == 2
+    assert page.count("</script>") == 2
+    assert "<img" not in page
+    assert "http://" not in page.replace(endpoint.url, "")
+    part = page.split('<script type="application/json" id="data">')[1].split("</script>")[0]
+    assert json.loads(part)["items"][0]["s"][0]["a"] == nasty
+    assert "default-src 'none'" in page
+
+
+def test_what_is_embedded_cannot_end_its_element():
+    assert "<" not in embedded({"a": "</script>", "b": "&amp;"})
+    assert json.loads(embedded({"a": "</script>\u2029"})) == {"a": "</script>\u2029"}
+
+
+def test_a_judge_that_leaves_too_much_open_withholds_the_rate(phi, endpoint, tmp_path):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    rows = [("metadata", "problem", "answer"), *(("{'topic': 'Art'}", f"Who is {n}?", f"Name{n}") for n in range(10))]
+    with open(folder / "simple_qa_test_set.csv", "w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    lines = "".join(json.dumps({"id": n, "response": "Somebody else"}) + "\n" for n in range(10))
+    (tmp_path / "r.jsonl").write_text(lines)
+    judge = ("--judge", endpoint.url, "--judge-name", "judge", "--json")
+    endpoint.script = lambda place, body: (200, {}, echo(body, message={"content": "I cannot say."}))
+    done = phi("grade", "simpleqa", "--responses", tmp_path / "r.jsonl", "--data", folder, *judge)
+    assert done.returncode == 1
+    assert "left 10 of 10 undecided" in done.stderr
+    found = json.loads(done.stdout)
+    assert (found["corrected"]["score"], found["corrected"]["undetermined"]) == (None, 10)
+    assert found["parity"]["undetermined"] == 10
