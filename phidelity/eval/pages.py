@@ -16,6 +16,7 @@ from phidelity.config import UserError
 from phidelity.eval.benchmark import PROFILES
 from phidelity.eval.compare import compare_runs, pairs
 from phidelity.eval.store import Graded, Response, read_graded
+from phidelity.eval.tables import notes
 from phidelity.page.layout import render_page
 from phidelity.records import atomic, read_records
 
@@ -81,7 +82,9 @@ def _table(rows: Mapping[str, Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
         corrected, parity = (profiles.get(key) or {} for key in ("corrected", "parity"))
         is_both = corrected.get("score") is not None and parity.get("score") is not None
         difference = corrected["score"] - parity["score"] if is_both else None
-        yield {"name": name, "profiles": profiles, "difference": difference}
+        first = next(iter(profiles.values()))
+        told = [*notes(first), *([first["withheld"]] if "withheld" in first else [])]
+        yield {"name": name, "profiles": profiles, "difference": difference, "told": ", ".join(told) or "all scored"}
 
 
 def _items(folder: Path, model: str, name: str) -> Iterator[dict[str, Any]]:

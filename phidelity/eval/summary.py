@@ -2,7 +2,8 @@
 
 Nothing undecided is scored: undetermined answers are counted beside the score. Two rules withhold a score: answers that
 are missing because an endpoint failed, and a judge that left more than 2 % of what it was shown undecided.
-`detectable` is the smallest difference between two models that a set of this size and spread shows with 80 % power.
+`detectable` is the smallest difference between two models that a set of this size and spread shows with 80 % power;
+without spread (none or all right) it is not known.
 """
 
 from collections import Counter, defaultdict
@@ -78,7 +79,7 @@ def scored(graded: Sequence[Graded], profile: str) -> dict[str, Any]:
         "stderr": percent(found.stderr),
         "n": found.n,
         "interval": [percent(found.low), percent(found.high)],
-        "detectable": percent(smallest_difference(found.stderr)),
+        "detectable": percent(smallest_difference(found.stderr)) if found.stderr else None,
     }
 
 

@@ -21,10 +21,16 @@ def score_lines(rows: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
         corrected, parity = profiles.get("corrected"), profiles.get("parity")
         first = corrected or next(iter(profiles.values()))
         difference = _difference(corrected, parity)
-        notes = "; ".join([*_notes(first), *_further(profiles)])
-        line = f"{name:<16}{first['n']:>7}{_score(corrected):>18}{_score(parity):>18}{difference:>12}  {notes}"
+        shows = [f"can show {first['detectable']:.1f}"] if first.get("detectable") else []
+        told = "; ".join([*notes(first), *shows, *_further(profiles)])
+        line = f"{name:<16}{first['n']:>7}{_score(corrected):>18}{_score(parity):>18}{difference:>12}  {told}"
         yield line.rstrip()
     yield "per cent ± standard error; difference: corrected less parity, of the same answers"
+
+
+def notes(row: Mapping[str, Any]) -> list[str]:
+    """How many answers were not decided, or are no whole answers, in words."""
+    return [f"{row[key]} {title}" for key, title in COUNTS.items() if row.get(key)]
 
 
 def difference_lines(found: Mapping[str, Any]) -> Iterator[str]:
@@ -66,12 +72,6 @@ def _difference(corrected: Mapping[str, Any] | None, parity: Mapping[str, Any] |
     if not corrected or not parity or corrected["score"] is None or parity["score"] is None:
         return "-"
     return f"{corrected['score'] - parity['score']:+.2f}"
-
-
-def _notes(row: Mapping[str, Any]) -> list[str]:
-    counts = [f"{row[key]} {title}" for key, title in COUNTS.items() if row.get(key)]
-    shows = [f"can show {row['detectable']:.1f}"] if row.get("detectable") else []
-    return counts + shows
 
 
 def _further(profiles: Mapping[str, Any]) -> list[str]:
