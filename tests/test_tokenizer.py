@@ -101,6 +101,14 @@ def test_long_runs_of_whitespace_are_cut_where_the_pattern_cuts(monkeypatch) -> 
         assert SMALL.encode(text) == SMALL._encoding.encode_ordinary(text), ascii(text)
 
 
+@pytest.mark.parametrize("run", [" " * 150_000, ("\r\n" + "\t" * 70_000) * 2, "\n" * 120_000, "\u3000" * 100_000])
+@pytest.mark.parametrize("before", ["", "a", ".", " b"])
+@pytest.mark.parametrize("after", ["", "a", "."])
+def test_long_runs_have_tiktokens_ids_as_far_as_it_can_go(run: str, before: str, after: str) -> None:
+    text = before + run + after + run
+    assert SMALL.encode(text) == SMALL._encoding.encode_ordinary(text)
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import random
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -129,6 +130,8 @@ def set_flags(data: dict[str, Any]) -> None:
         ("tokenizer.json", lambda data: data.update(pre_tokenizer=GPT2_SPLIT), "splits text by GPT-2's own rule"),
         ("tokenizer.json", lambda data: data.update(pre_tokenizer=None), "no pattern that splits text"),
         ("tokenizer.json", lambda data: data.update(normalizer={"type": "NFC"}), "text is taken as it is"),
+        ("tokenizer.json", lambda data: data["model"]["merges"].pop(), "1 tokens have no merge"),
+        ("tokenizer.json", lambda data: data["model"].pop("merges"), "it holds no merges"),
         ("tokenizer.json", set_flags, "96 special tokens eat the whitespace beside them"),
         ("tokenizer.json", lambda data: data.update(added_tokens=[]), "96 special tokens are missing; put back"),
         ("tokenizer.json", lambda data: data["added_tokens"][94].update(content="<think>"), "is named '<think>'"),
@@ -228,6 +231,35 @@ def test_a_giant_file_is_refused_unread(tmp_path: Path) -> None:
     with open(tmp_path / "tokenizer.json", "wb") as file:
         file.truncate(1 << 40)
     with pytest.raises(UserError, match="1,099,511,627,776 bytes; expected at most 33,554,432"):
+        Tokenizer.load(tmp_path)
+
+
+@pytest.mark.parametrize("seed", range(300))
+def test_a_file_with_random_damage_is_read_or_refused_and_nothing_else(folder: Path, seed: int) -> None:
+    rng = random.Random(seed)
+    path = folder / rng.choice(("tokenizer.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"))
+    content = bytearray(path.read_bytes())
+    for _ in range(rng.randint(1, 4)):
+        start = rng.randrange(len(content))
+        content[start : start + rng.randint(0, 3)] = rng.choice(
+            (b"", b"0", b"-1", b'"', b"{}", b"[", b"null", b"1e9", b"\xff")
+        )
+    path.write_bytes(content)
+    try:
+        loaded = Tokenizer.load(folder)
+    except UserError:
+        return
+    assert loaded.decode(loaded.encode(TEXT)) == TEXT
+
+
+def test_giant_ranks_and_merges_are_refused_unread(tmp_path: Path) -> None:
+    for name in ("cl100k_base.tiktoken", "merges.txt"):
+        with open(tmp_path / name, "wb") as file:
+            file.truncate(1 << 40)
+    with pytest.raises(UserError, match=r"tiktoken has 1,099,511,627,776 bytes"):
+        Tokenizer.load(tmp_path)
+    (tmp_path / "vocab.json").write_text(json.dumps({spelt(token): rank for token, rank in SMALL.ranks.items()}))
+    with pytest.raises(UserError, match=r"merges\.txt has 1,099,511,627,776 bytes"):
         Tokenizer.load(tmp_path)
 
 

@@ -33,6 +33,9 @@ CL100K_DIGEST = "3494aad2103f500f"
 N_CL100K = 100_256
 """Mergeable tokens of phi-4."""
 
+FILLER = b"\xff\xfe"
+"""How the unused tokens begin with which a small vocabulary is filled up: no UTF-8 has these bytes."""
+
 _NAMED = {
     1: "<|endoftext|>",
     2: "<|fim_prefix|>",

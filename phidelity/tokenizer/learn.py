@@ -10,7 +10,7 @@ from tokenizers import Regex, models, pre_tokenizers, trainers
 from tokenizers import Tokenizer as Learner
 
 from phidelity.config import UserError
-from phidelity.tokenizer.layout import BYTE_OF, CHARACTER_OF, PATTERN, SPECIALS
+from phidelity.tokenizer.layout import BYTE_OF, CHARACTER_OF, FILLER, PATTERN, SPECIALS
 
 
 def learn(texts: Iterable[str], vocab_size: int) -> dict[bytes, int]:
@@ -27,7 +27,7 @@ def learn(texts: Iterable[str], vocab_size: int) -> dict[bytes, int]:
     ranks = {token: rank for rank, token in enumerate(dict.fromkeys(tokens))}
     filler = 0
     while len(ranks) < n_mergeable:
-        ranks.setdefault(b"\xff\xfe" + filler.to_bytes(2, "big"), len(ranks))
+        ranks.setdefault(FILLER + filler.to_bytes(2, "big"), len(ranks))
         filler += 1
     return ranks
 

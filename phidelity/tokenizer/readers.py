@@ -12,8 +12,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from phidelity.config import UserError
-from phidelity.tokenizer.layout import BYTE_OF, CL100K_DIGEST, CL100K_SHA256, N_CL100K, PATTERN, SPECIALS, digest
-from phidelity.tokenizer.side_files import read_json, side_notes
+from phidelity.tokenizer.layout import (
+    BYTE_OF,
+    CL100K_DIGEST,
+    CL100K_SHA256,
+    FILLER,
+    N_CL100K,
+    PATTERN,
+    SPECIALS,
+    digest,
+)
+from phidelity.tokenizer.side_files import read_bounded, read_json, side_notes
 
 RANKS_FILE = "cl100k_base.tiktoken"
 
@@ -53,8 +62,8 @@ def _read_tokenizer_json(path: Path) -> Vocabulary:
     except (TypeError, KeyError, AttributeError):
         raise UserError(f"{path}: added_tokens is not a list of named ids. Fetch or make the file again.") from None
     ranks = _ranks(path, model.get("vocab"))
-    _check_merges(path, model["vocab"], model.get("merges"))
-    notes = _check_specials(path, len(ranks), named) + _splitting_notes(path, data)
+    notes = _check_merges(path, ranks, model["vocab"], model.get("merges"))
+    notes += _check_specials(path, len(ranks), named) + _splitting_notes(path, data)
     if n_stripping:
         notes += (f"{path.name}: {n_stripping} special tokens eat the whitespace beside them; here it is kept.",)
     return Vocabulary(ranks, notes)
@@ -64,18 +73,16 @@ def _read_vocab_json(path: Path) -> Vocabulary:
     vocab = read_json(path)
     ranks = _ranks(path, vocab)
     merges = path.with_name("merges.txt")
-    try:
-        lines = merges.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{merges} cannot be read ({error}); {path.name} needs it beside it. Fetch both.") from None
-    _check_merges(merges, vocab, [line for line in lines if line and not line.startswith("#version")])
+    lines = read_bounded(merges).decode("utf-8", "replace").split("\n")
+    notes = _check_merges(merges, ranks, vocab, [line for line in lines if line and not line.startswith("#version")])
     added = path.with_name("added_tokens.json")
-    notes = _check_specials(added, len(ranks), read_json(added)) if added.exists() else ()
+    if added.exists():
+        notes += _check_specials(added, len(ranks), read_json(added))
     return Vocabulary(ranks, notes)
 
 
 def _read_ranks(path: Path) -> Vocabulary:
-    content = path.read_bytes()
+    content = read_bounded(path)
     found = hashlib.sha256(content).hexdigest()
     if found != CL100K_SHA256:
         raise UserError(
@@ -129,10 +136,10 @@ def _bytes(path: Path, name: str) -> bytes:
         ) from None
 
 
-def _check_merges(path: Path, vocab: dict[str, int], merges: Any) -> None:
+def _check_merges(path: Path, ranks: dict[bytes, int], vocab: dict[str, int], merges: Any) -> tuple[str, ...]:
     """Merges must make the tokens in the order of their ids: only then do the ranks alone give the same ids."""
     if merges is None:
-        return
+        return (f"{path.name}: it holds no merges; the order of ids is taken for theirs.",)
     last = -1
     for n, merge in enumerate(merges if isinstance(merges, list) else [merges]):
         parts = merge.split(" ") if isinstance(merge, str) else merge
@@ -145,6 +152,8 @@ def _check_merges(path: Path, vocab: dict[str, int], merges: Any) -> None:
                 "the order of ids, as phi-4 has them; vocabulary and merges do not belong together."
             )
         last = rank
+    n_without = sum(len(token) > 1 and not token.startswith(FILLER) for token in ranks) - len(merges)
+    return (f"{path.name}: {n_without} tokens have no merge; the order of ids decides.",) if n_without > 0 else ()
 
 
 def _check_specials(path: Path, n: int, named: dict[str, Any]) -> tuple[str, ...]:

@@ -22,15 +22,22 @@ FAST_CLASSES = ("PreTrainedTokenizerFast", "TokenizersBackend")
 TemplateKind = Literal["fixed", "old", "ours", "other", "none"]
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file; too large, nested too deep, damaged or another kind of value is a `UserError`."""
+def read_bounded(path: Path) -> bytes:
+    """The bytes of a tokenizer file; a missing or too large one is a `UserError`."""
     try:
         if (size := path.stat().st_size) > MAX_BYTES:
             raise UserError(f"{path} has {size:,} bytes; expected at most {MAX_BYTES:,}. This is no file of phi-4's.")
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"No file {path}. Fetch it from where the model came from.") from None
-    except (OSError, ValueError, RecursionError) as error:
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}). Fetch it from where the model came from.") from None
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file; too large, nested too deep, damaged or another kind of value is a `UserError`."""
+    content = read_bounded(path)
+    try:
+        data = json.loads(content.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is damaged: {error!s:.200}. Fetch or make it again.") from None
     if not isinstance(data, dict):
         raise UserError(f"{path} holds a {type(data).__name__}; expected an object. Fetch or make it again.")
@@ -75,7 +82,7 @@ _TEMPLATE_NOTES = {
 def _template(folder: Path) -> str:
     path = folder / "chat_template.jinja"
     if path.is_file():
-        return path.read_bytes()[: 1 << 16].decode("utf-8", "replace")
+        return read_bounded(path).decode("utf-8", "replace")
     template = _read_if_there(folder / "tokenizer_config.json").get("chat_template") or ""
     if isinstance(template, list):
         named = [entry for entry in template if isinstance(entry, dict)]
