@@ -160,7 +160,7 @@ def continuation(tokens: Sequence[int], place: int, n: int) -> tuple[int, ...]:
 
 
 def best_length(rate: float, n_rows: int, costs: Costs) -> int:
-    """How many tokens to guess, each right with probability `rate` if those before it were, for most tokens a second."""
+    """How many tokens to guess for most tokens a second, each right with probability `rate` if those before it were."""
     plain = costs(n_rows)
     if plain == float("inf"):
         return 0

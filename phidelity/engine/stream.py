@@ -1,4 +1,8 @@
-"""Token ids to text as they come: whole characters only, nothing that may still turn out to be a stop string."""
+"""Token ids to text as they come: whole characters only, nothing that may still turn out to be a stop string.
+
+The stop string that is complete first cuts, of two that end together the longer one; so the text does not depend on how
+it is split into tokens. Bytes that are no UTF-8 become replacement characters, as when all are decoded at once.
+"""
 
 import codecs
 from collections.abc import Sequence
@@ -30,10 +34,10 @@ class TextStream:
         if self.is_stopped:
             return ""
         text = self._held + new
-        found = [at for stop in self._stop if (at := text.find(stop)) >= 0]
+        found = [(at + len(stop), at) for stop in self._stop if (at := text.find(stop)) >= 0]
         if found:
             self.is_stopped, self._held = True, ""
-            return text[: min(found)]
+            return text[: min(found)[1]]
         n_held = max((_overlap(text, stop) for stop in self._stop), default=0)
         self._held = text[len(text) - n_held :]
         return text[: len(text) - n_held]

@@ -1,0 +1,158 @@
+"""What a model will take in memory, said before it is loaded: weights, cache, activations; and what fits a budget.
+
+All of it follows from the configuration. The cache is what gives way: with `--memory` the context stays whole as long
+as one request of full length fits and the number of requests at once is reduced first, then the context. Below
+`LEAST_CONTEXT` tokens, or with weights that do not fit, the answer is an error with the numbers.
+"""
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from phidelity.config import UserError
+from phidelity.model.config import ModelConfig, census
+
+BITS = {"f32": 32.0, "bf16": 16.0, "f16": 16.0, "q8": 8.5, "q4": 4.625}
+"""Bits of a weight or cached value in each format, scales included (q8 as GGUF's Q8_0; q4 is *ours*)."""
+PROCESS = 400 << 20
+"""Interpreter, torch and the tokenizer (*ours*, measured)."""
+LEAST_CONTEXT = 256
+"""Shorter contexts are of no use (*ours*)."""
+USUAL = 1024
+"""Tokens of cache that a request is given when the number of requests at once is chosen (*ours*)."""
+STEP_ROWS = 512
+"""Most tokens of one step (tiles.py)."""
+GATHERED = 1 << 16
+"""Columns of keys and values that attention holds side by side (runner.py)."""
+CACHE = 2 << 30
+"""Most cache without `--memory` (*ours*): but always room for one request of full length."""
+
+_UNITS = {"B": 1} | {
+    f"{letter}{middle}B": base**power
+    for power, letter in enumerate("KMGT", start=1)
+    for middle, base in (("", 1000), ("i", 1024))
+}
+
+
+class MemoryPlan(NamedTuple):
+    """Bytes by purpose, and what the engine is to be given."""
+
+    weights: int
+    cache: int
+    activations: int
+    process: int
+    cache_per_token: int
+    context_len: int
+    n_running: int
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return self.weights + self.cache + self.activations + self.process
+
+    def lines(self) -> list[str]:
+        """The plan as a person reads it."""
+        tokens = self.cache // self.cache_per_token
+        return [
+            f"memory: {human(self.total)} in all",
+            f"  weights      {human(self.weights)}",
+            f"  cache        {human(self.cache)} ({tokens:,} tokens of {human(self.cache_per_token)})",
+            f"  activations  {human(self.activations)}",
+            f"  process      {human(self.process)}",
+            f"  context {self.context_len:,} tokens, up to {self.n_running} requests at once",
+        ]
+
+
+def plan(
+    config: ModelConfig,
+    *,
+    budget: int | None = None,
+    available: int | None = None,
+    weight_format: str = "f32",
+    cache_format: str = "f32",
+    n_running: int = 64,
+) -> MemoryPlan:
+    """What fits `budget`, or without one what is usual; a `UserError` where that is more than `available`."""
+    weights = int(census(config).total * BITS[weight_format] / 8)
+    per_token = int(2 * config.n_layers * config.n_kv_heads * config.head_dim * BITS[cache_format] / 8)
+    fixed = weights + activations(config) + PROCESS
+    least = min(LEAST_CONTEXT, config.context_len)
+    limit = min((number for number in (budget, available) if number is not None), default=None)
+    room = max(CACHE, config.context_len * per_token) if budget is None else budget - fixed
+    if limit is not None:
+        room = min(room, limit - fixed)
+    if room < least * per_token:
+        raise UserError(_too_small(budget, available, weights, fixed - weights, per_token, least))
+    context = min(config.context_len, room // per_token)
+    n_running = max(1, min(n_running, room // (per_token * min(context, USUAL))))
+    cache = per_token * min(room // per_token, n_running * context)
+    return MemoryPlan(weights, cache, fixed - weights - PROCESS, PROCESS, per_token, context, n_running)
+
+
+def activations(config: ModelConfig) -> int:
+    """Upper bound of what one step holds besides weights and cache, in fp32."""
+    c = config
+    rows = STEP_ROWS * (4 * c.d_model + c.d_qkv + 3 * c.d_ff)
+    gathered = 2 * GATHERED * c.n_kv_heads * c.head_dim + 2 * GATHERED * c.n_heads
+    logits = 3 * 64 * c.vocab_size
+    largest_matrix = max(c.vocab_size * c.d_model, 2 * c.d_model * c.d_ff)  # copied once when it is laid out
+    return 4 * max(rows + gathered + logits, largest_matrix)
+
+
+def parse_size(text: str) -> int:
+    """Bytes of a size such as `11GB` (decimal), `512MiB` (binary) or `1.5 GB`."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]+)\s*", text)
+    units = {unit.upper(): size for unit, size in _UNITS.items()}
+    if not match or match[2].upper() not in units:
+        raise UserError(f"{text!r} is no size; expected a number and a unit, such as 11GB, 1.5GB or 512MiB.")
+    size = int(float(match[1]) * units[match[2].upper()])
+    if size <= 0:
+        raise UserError(f"{text!r} is no memory at all; expected more, such as 11GB.")
+    return size
+
+
+def human(n_bytes: int) -> str:
+    """Bytes in the largest decimal unit that leaves a number of 1 or more: `11.0 GB`."""
+    for unit in ("TB", "GB", "MB", "KB"):
+        if n_bytes >= _UNITS[unit]:
+            return f"{n_bytes / _UNITS[unit]:.1f} {unit}"
+    return f"{n_bytes} B"
+
+
+def available_memory(device: str = "cpu") -> int | None:
+    """Bytes that can still be taken on the machine or GPU, a container's limit included; None where nobody says."""
+    if device != "cpu":
+        return torch.cuda.mem_get_info()[0]
+    found = [_meminfo(Path("/proc/meminfo")), _cgroup(Path("/sys/fs/cgroup"))]
+    return min((number for number in found if number is not None), default=None)
+
+
+def _meminfo(path: Path) -> int | None:
+    try:
+        lines = path.read_text().splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")), None)
+
+
+def _cgroup(folder: Path) -> int | None:
+    """What a container's limit leaves; pages of files that can be dropped count as free."""
+    try:
+        limit, used = (folder / "memory.max").read_text().strip(), int((folder / "memory.current").read_text())
+        stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+    except (OSError, ValueError):
+        return None
+    return None if limit == "max" else max(0, int(limit) - used + int(stat.get("inactive_file", 0)))
+
+
+def _too_small(budget: int | None, available: int | None, weights: int, others: int, per_token: int, least: int) -> str:
+    needed = weights + others + least * per_token
+    given = [f"--memory gives {human(budget)}"] if budget is not None else []
+    free = [f"{human(available)} are free on this machine"] if available is not None else []
+    return (
+        f"The model does not fit: {' and '.join(given + free)}, but it needs {human(needed)}: {human(weights)} of "
+        f"weights, {human(others)} for process and activations, and {human(least * per_token)} of cache for {least} "
+        "tokens. Give it more, free some, or take a smaller or quantised model."
+    )
