@@ -65,8 +65,9 @@ def evaluate(benchmarks: str, out: Path, as_json: bool, **options: Any) -> None:
     from phidelity.eval.pages import write_run_page
     from phidelity.eval.run import Setting, evaluate_model, folder_name, withheld
 
-    chosen = _benchmarks(benchmarks)
+    _benchmarks(benchmarks)
     completer, model = _model(options, out)
+    chosen = _benchmarks(benchmarks, completer=completer)
     context = _context(options, out)
     texts = _texts(options["data"]) if options["profile"] == "parity" else None
     taken = ("limit", "repeats", "temperature", "max_tokens", "seed")
@@ -145,13 +146,17 @@ def import_prompts(checkout: Path, data: Path) -> None:
     click.echo(f"{report.n_texts} texts in {report.path}, {report.n_checked} checked by their hash")
 
 
-def _benchmarks(names: str, only_one: bool = False) -> list[Any]:
+def _benchmarks(names: str, only_one: bool = False, completer: Any = None) -> list[Any]:
+    """The benchmarks of those names; texts of a set length are measured with the model's tokenizer where it has one."""
     from phidelity.eval.suite import benchmark
+
+    tokenizer = getattr(completer, "tokenizer", None)
 
     wanted = list(dict.fromkeys(name.strip() for name in names.split(",") if name.strip()))
     if not wanted or (only_one and len(wanted) != 1):
         raise click.UsageError("Give a benchmark" + (", one." if only_one else ", or several with commas between."))
-    return [benchmark(name) for name in wanted]
+    count = None if tokenizer is None else lambda text: len(tokenizer.encode(text))
+    return [benchmark(name, count) for name in wanted]
 
 
 def _key(name: str | None) -> str:

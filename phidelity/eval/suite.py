@@ -1,21 +1,33 @@
-"""The benchmarks of phi-4's model card (report §5, table 1), in its order."""
+"""The benchmarks of phi-4's model card (report §5, table 1), in its order, and those that need a judge or no file."""
+
+import re
 
 from phidelity.config import UserError
 from phidelity.eval.benchmark import Benchmark
+from phidelity.eval.benchmarks.amc import AMC
+from phidelity.eval.benchmarks.arena_hard import ARENA_HARD
 from phidelity.eval.benchmarks.drop import DROP
 from phidelity.eval.benchmarks.gpqa import GPQA
 from phidelity.eval.benchmarks.humaneval import HUMANEVAL
+from phidelity.eval.benchmarks.longcontext import Count, long_context
 from phidelity.eval.benchmarks.math import MATH
 from phidelity.eval.benchmarks.mgsm import MGSM
 from phidelity.eval.benchmarks.mmlu import MMLU
 from phidelity.eval.benchmarks.simpleqa import SIMPLEQA
+from phidelity.eval.benchmarks.skills import SKILLS
 
 BENCHMARKS: tuple[Benchmark, ...] = (MMLU, GPQA, MATH, HUMANEVAL, MGSM, SIMPLEQA, DROP)
+OURS: tuple[Benchmark, ...] = (ARENA_HARD, AMC, SKILLS)
+"""Those whose figures are comparable only among runs of this tool: own judge's words, own format, own tasks."""
+LONG = "longcontext-8k, longcontext-16k (or any number of tokens, such as longcontext-512)"
 
 
-def benchmark(name: str) -> Benchmark:
-    """The benchmark of that name."""
-    found = next((one for one in BENCHMARKS if one.name == name), None)
+def benchmark(name: str, count: Count | None = None) -> Benchmark:
+    """The benchmark of that name; `count` gives the tokens of a text for those of a set length."""
+    if size := re.fullmatch(r"longcontext-(\d+)(k?)", name):
+        return long_context(name, int(size[1]) * (1024 if size[2] else 1), count)
+    known = BENCHMARKS + OURS
+    found = next((one for one in known if one.name == name), None)
     if found is None:
-        raise UserError(f"No benchmark {name!r}; expected one of {', '.join(one.name for one in BENCHMARKS)}.")
+        raise UserError(f"No benchmark {name!r}; expected one of {', '.join(one.name for one in known)}, {LONG}.")
     return found
