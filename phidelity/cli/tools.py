@@ -1,6 +1,7 @@
 """Measuring and looking: benchmarks of speed, and data as a person reads it."""
 
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,19 +11,36 @@ from phidelity import terminal
 from phidelity.cli.options import ANY, json_option
 from phidelity.config import UserError
 
+BENCHES = ("train", "generate", "endpoint", "tokenizer", "make-checkpoint", "convert")
+
 
 @click.command()
-@click.argument("name", metavar="NAME", type=click.Choice(["train", "generate", "endpoint", "tokenizer"]))
+@click.argument("name", metavar="NAME", type=click.Choice(BENCHES))
+@click.argument("model", type=ANY, required=False)
 @click.option("--peer", "peers", multiple=True, metavar="NAME=PATH", help="A checkout to measure against.")
+@click.option(
+    "--shape", default="phi-4", show_default=True, help="For make-checkpoint; or what differs: n_layers=4,..."
+)
 @json_option
-def bench(name: str, peers: Sequence[str], as_json: bool) -> None:
-    """Measure speed against peers: `train`, `generate`, `tokenizer`, or how full `endpoint` keeps a server's slots."""
-    from phidelity.bench import endpoint, generate, tokenizer, train
+def bench(name: str, model: Path | None, peers: Sequence[str], shape: str, as_json: bool) -> None:
+    """Measure speed against peers: `train`, `generate`, `tokenizer`, or how full `endpoint` keeps a server's slots.
+
+    `make-checkpoint` writes a random checkpoint at MODEL, and `convert` streams the one at MODEL into GGUF.
+    """
+    from phidelity.bench import convert, endpoint, generate, make_checkpoint, tokenizer, train
     from phidelity.device import describe_machine
+
+    if (name in ("make-checkpoint", "convert")) != (model is not None):
+        raise click.UsageError("make-checkpoint and convert take a MODEL, the others none.")
 
     places = dict(_pair(peer) for peer in peers)
     runs = {"train": train.run, "generate": generate.run, "endpoint": endpoint.run, "tokenizer": tokenizer.run}
-    rows = runs[name](places)
+    if model:
+        with terminal.watching(sys.stderr) as progress:
+            is_new = name == "make-checkpoint"
+            rows = make_checkpoint.run(model, shape, progress) if is_new else convert.run(model, progress)
+    else:
+        rows = runs[name](places)
     result = {"bench": name, "machine": describe_machine(), "rows": rows}
     click.echo(json.dumps(result) if as_json else "\n".join(map(terminal.bench_row, rows)))
 
