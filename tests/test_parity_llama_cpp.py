@@ -32,6 +32,7 @@ from phidelity.completion import SamplingParams
 from phidelity.engine.llm import LLM
 from phidelity.export.gguf import write_gguf
 from phidelity.model.attention import CausalAttend
+from phidelity.model.transformer import Transformer
 from phidelity.records import Conversation, Message
 from phidelity.tokenizer.chat import render
 
@@ -109,19 +110,42 @@ def serving(binaries: Path, model: Path) -> Iterator[Callable[[str, dict[str, An
         process.wait()
 
 
+PROMPTS = (
+    "def add(a, b):\n",
+    "The",
+    "17 + 25 =",
+    Conversation(id="", messages=(Message(role="user", content="What is 35 + 48?"),)),
+)
+GREEDY = {"temperature": 0, "return_tokens": True, "cache_prompt": False, "n_predict": 200}
+
+
 def test_200_greedy_tokens_are_identical(folder: FolderWeights, server: Callable[..., Any]) -> None:
     model, tokenizer, digest = load(folder)
-    ends = (tokenizer.im_end, tokenizer.endoftext)
-    params = SamplingParams(max_tokens=200, logit_bias=tuple((token, -1e4) for token in ends))
-    llm = LLM(model, tokenizer, digest)
-    chat = Conversation(id="", messages=(Message(role="user", content="What is 35 + 48?"),))
-    for prompt in ("def add(a, b):\n", "The", "17 + 25 =", chat):
-        ids = list(llm.prompt_ids(prompt))
-        (ours,) = llm.complete([tuple(ids)], params)
-        body = {"prompt": ids, "n_predict": 200, "temperature": 0, "logit_bias": [[end, False] for end in ends]}
-        theirs = server("completion", body | {"return_tokens": True, "cache_prompt": False})
-        assert len(ours.tokens) == 200
-        assert theirs["tokens"] == list(ours.tokens)
+    ends = [tokenizer.im_end, tokenizer.endoftext]
+    for prompt in PROMPTS:
+        ids = list(LLM(model, tokenizer, digest).prompt_ids(prompt))
+        theirs = server("completion", {"prompt": ids, "logit_bias": [[end, False] for end in ends], **GREEDY})
+        assert theirs["tokens"] == greedy(model, ids, 200, ends)
+
+
+@torch.inference_mode()
+def greedy(model: Transformer, ids: list[int], n: int, banned: list[int]) -> list[int]:
+    """The most probable tokens one after another, each from a plain forward pass over all before it."""
+    said: list[int] = []
+    for _ in range(n):
+        tokens = torch.tensor([ids + said])
+        logits = model.logits(model(tokens, torch.arange(tokens.shape[1])[None], CausalAttend())[0, -1])
+        logits[banned] = -torch.inf
+        said.append(int(logits.argmax()))
+    return said
+
+
+def test_answers_of_the_engine_end_where_llama_cpp_ends_them(folder: FolderWeights, server: Callable[..., Any]) -> None:
+    llm = LLM(*load(folder))
+    for prompt, ours in zip(PROMPTS, llm.complete(PROMPTS, SamplingParams(max_tokens=200)), strict=True):
+        theirs = server("completion", {"prompt": list(llm.prompt_ids(prompt)), **GREEDY})
+        assert theirs["content"] == ours.text
+        assert (theirs["stop_type"] == "eos") == (ours.finish_reason == "stop")
 
 
 def test_llama_cpp_gives_our_ids(folder: FolderWeights, server: Callable[..., Any]) -> None:
