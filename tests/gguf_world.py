@@ -5,15 +5,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from checkpoint_world import TOKENIZER
 from torch import Tensor
 
 from phidelity.checkpoint.weights import expected_shapes
 from phidelity.model.config import ModelConfig
-from phidelity.tokenizer.bpe import Tokenizer, train
+from phidelity.tokenizer.bpe import Tokenizer
 from phidelity.tokenizer.layout import SPECIALS, spelt
 from phidelity.tokenizer.writers import merges
 
-TOKENIZER = train(["the cat sat on the mat and 12 cats sat there"] * 3, 400)
 CONFIG = ModelConfig(
     n_layers=2, d_model=64, n_heads=4, n_kv_heads=1, d_ff=224, vocab_size=410, context_len=64, rope_theta=250_000.0
 )

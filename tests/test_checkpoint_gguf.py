@@ -183,6 +183,11 @@ def test_a_hostile_head_is_one_clear_error(tmp_path: Path, content: bytes, messa
         read_contents(path)
 
 
+def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="No file"):
+        read_contents(tmp_path / "none.gguf")
+
+
 def directory(*entries: tuple[str, int]) -> bytes:
     """A file whose tensors, of eight F32 values, lie at given offsets."""
     head = b"GGUF" + struct.pack("<IQQ", 3, len(entries), 0)

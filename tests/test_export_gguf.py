@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from checkpoint_world import random_checkpoint
 from gguf_world import CONFIG, TOKENIZER, HeldWeights
 
 from phidelity.checkpoint.blocks import BY_NAME, decode, encode
@@ -130,3 +131,29 @@ def test_values_that_are_not_finite_leave_nothing(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="not finite"):
         write_gguf(held, tmp_path / "out" / "model.gguf", "q4_0")
     assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize("type", ["f32", "bf16", "f16"])
+def test_hugging_face_to_gguf_and_back_gives_the_same_weights_file(phi, tmp_path: Path, type: str) -> None:
+    source, out, back = tmp_path / "source", tmp_path / "model.gguf", tmp_path / "back"
+    random_checkpoint(tmp_path / "model")
+    for arguments in (
+        (tmp_path / "model", source, "--to", "huggingface", "--type", type),
+        (source, out, "--to", "gguf"),
+        (out, back, "--to", "huggingface"),
+    ):
+        done = phi("convert", *arguments)
+        assert done.returncode == 0, done.stderr
+    for path in source.iterdir():
+        assert path.read_bytes() == (back / path.name).read_bytes(), path.name
+
+
+def test_a_gguf_file_answers_as_the_folder_it_was_made_from(phi, tmp_path: Path) -> None:
+    random_checkpoint(tmp_path / "model")
+    assert phi("convert", tmp_path / "model", tmp_path / "m.gguf", "--to", "gguf", "--type", "f32").returncode == 0
+    answers = [
+        phi("generate", place, "--prompt", "the cat", "--raw", "--max-tokens", 20, "--json").stdout
+        for place in (tmp_path / "model", tmp_path / "m.gguf")
+    ]
+    assert answers[0]
+    assert answers[0] == answers[1]

@@ -12,6 +12,7 @@ import os
 import re
 import socket
 import subprocess
+import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -26,14 +27,17 @@ from conftest import Done
 
 from phidelity.checkpoint.blocks import BY_NAME, encode
 from phidelity.checkpoint.gguf import GGUFWeights
-from phidelity.checkpoint.huggingface import FolderWeights
+from phidelity.checkpoint.huggingface import FolderWeights, save_checkpoint
 from phidelity.checkpoint.weights import load
 from phidelity.completion import SamplingParams
 from phidelity.engine.llm import LLM
 from phidelity.export.gguf import write_gguf
+from phidelity.export.huggingface import write_huggingface
 from phidelity.model.attention import CausalAttend
+from phidelity.model.config import PHI_4
 from phidelity.model.transformer import Transformer
 from phidelity.records import Conversation, Message
+from phidelity.tokenizer.bpe import Tokenizer
 from phidelity.tokenizer.chat import render
 
 pytestmark = pytest.mark.parity
@@ -149,12 +153,51 @@ def test_answers_of_the_engine_end_where_llama_cpp_ends_them(folder: FolderWeigh
 
 
 def test_llama_cpp_gives_our_ids(folder: FolderWeights, server: Callable[..., Any]) -> None:
-    texts = [*MIXED, source_text()]
+    compare_ids(folder.tokenizer, server)
+
+
+def compare_ids(tokenizer: Tokenizer, server: Callable[..., Any]) -> None:
     rng = np.random.default_rng(0)
-    texts += ["".join(rng.choice(list(" \n\t'aAß日1٣.,_😀\u00a0"), 60)) for _ in range(200)]
-    for text in texts:
+    noise = ["".join(rng.choice(list(" \n\t'aAß日1٣.,_😀\u00a0"), 60)) for _ in range(200)]
+    for text in (*MIXED, source_text(), *noise):
         body = {"content": text, "add_special": False, "parse_special": False}
-        assert server("tokenize", body)["tokens"] == folder.tokenizer.encode(text), text
+        assert server("tokenize", body)["tokens"] == tokenizer.encode(text), text
+
+
+def test_with_phi_4s_own_vocabulary_llama_cpp_gives_our_ids_and_its_converter_our_weights(
+    binaries: Path, tmp_path: Path
+) -> None:
+    """Both architectures from llama.cpp's converter: fused as phi3, and split as llama with its rows reordered."""
+    ranks = Path(os.environ.get("PHI_TEST_DATA", "")) / "cl100k_base.tiktoken"
+    script = binaries.parent.parent / "convert_hf_to_gguf.py"
+    if not (ranks.is_file() and script.is_file()):
+        pytest.skip("PHI_TEST_DATA has no cl100k_base.tiktoken, or the binaries no converter two folders up")
+    config = PHI_4.model_copy(update={"n_layers": 2, "d_model": 64, "n_heads": 4, "n_kv_heads": 1, "d_ff": 224})
+    model = Transformer(config).initialise(torch.Generator().manual_seed(0))
+    save_checkpoint(tmp_path / "fused", model, Tokenizer.load(ranks))
+    fused = FolderWeights(tmp_path / "fused")
+    write_huggingface(fused, tmp_path / "split", layout="split")
+    settings = tmp_path / "fused" / "tokenizer_config.json"  # the class by which the converter knows phi-4
+    settings.write_text(settings.read_text().replace("PreTrainedTokenizerFast", "GPT2Tokenizer"))
+    for layout, architecture in (("fused", "phi3"), ("split", "llama")):
+        out = tmp_path / f"{layout}.gguf"
+        convert(script, tmp_path / layout, out)
+        weights = GGUFWeights(out)
+        assert (weights.architecture, weights.config, weights.notes) == (architecture, config, ())
+        for name, shape in weights.shapes.items():
+            assert torch.equal(weights.rows(name, 0, shape[0]), fused.rows(name, 0, shape[0])), name
+    write_gguf(fused, tmp_path / "ours.gguf", "q8_0")
+    with serving(binaries, tmp_path / "ours.gguf") as server:
+        compare_ids(fused.tokenizer, server)
+
+
+def convert(script: Path, folder: Path, out: Path) -> None:
+    """llama.cpp's own converter, in this Python; it wants its gguf package and sentencepiece on PYTHONPATH."""
+    command = [sys.executable, "-W", "ignore", script, folder, "--outfile", out, "--outtype", "f32"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if "No module named" in done.stderr:
+        pytest.skip(f"the converter lacks a package: {done.stderr.strip().splitlines()[-1]}")
+    assert done.returncode == 0, done.stderr[-2000:]
 
 
 def test_llama_cpp_renders_chats_as_we_do(folder: FolderWeights, server: Callable[..., Any]) -> None:

@@ -81,6 +81,8 @@ class Contents(NamedTuple):
 
 def read_contents(path: Path) -> Contents:
     """Metadata and tensor directory of a GGUF file; whatever is wrong with it is one `UserError`."""
+    if not path.is_file():
+        raise UserError(f"No file {path}; expected a model in GGUF. Check the path.")
     with open(path, "rb") as file:
         size = file.seek(0, 2)
         if size < 24:
