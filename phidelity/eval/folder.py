@@ -15,7 +15,7 @@ from phidelity.eval.benchmark import Benchmark, DataFile
 def find(folder: Path, name: str, file: DataFile, *others: str) -> Path:
     """The file, or one that matches a pattern of `others`; a `UserError` says which file is wanted and from where."""
     for pattern in (file.name, *others):
-        for place in (folder, folder / name):
+        for place in (folder / name, folder):
             if found := sorted(place.glob(pattern)):
                 return found[0]
     what = f"{file.rows:,} rows" if file.rows else "its official format"
@@ -30,7 +30,7 @@ def departures(one: Benchmark, folder: Path, n_problems: int) -> list[str]:
     """In what the data differ from the official ones: other hashes, another number of problems, a substitute file."""
     found, rows = [], sum(file.rows or 0 for file in one.files)
     for file in one.files:
-        path = next((place / file.name for place in (folder, folder / one.name) if (place / file.name).is_file()), None)
+        path = next((place / file.name for place in (folder / one.name, folder) if (place / file.name).is_file()), None)
         if path is None:
             found.append(f"no {file.name}")
         elif file.sha256 and sha256(path) != file.sha256:

@@ -56,7 +56,7 @@ def last_box(response: str) -> str | None:
 def undress(text: str) -> str:
     """Strip bold, dollars, boxes, `\\text{...}` and the final full stop from a line."""
     bare = _DRESSING.sub("", text).strip()
-    while bare.startswith("{") and bare.endswith("}"):
+    while bare.startswith("{") and bare.endswith("}") and len(bare) <= MAX_ANSWER:
         bare = bare[1:-1].strip()
     return bare.rstrip(" .。।").strip() if not bare.endswith("...") else bare
 
@@ -68,6 +68,8 @@ def letter(response: str, letters: str = "ABCD") -> str | None:
         said = _ANSWER_IS.findall(response)
         line = said[-1] if said else response.strip() if len(response.strip()) <= 4 else ""
     found = _LETTER.match(unicodedata.normalize("NFKC", line))
+    if not found and (said := _ANSWER_IS.findall(line)):
+        found = _LETTER.match(said[-1])
     chosen = found.group(1).upper() if found else None
     return chosen if chosen and chosen in letters else None
 

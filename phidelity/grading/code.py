@@ -36,6 +36,7 @@ MAX_VERDICT = 65_536
 NO_VERDICT = "the tests ended without a verdict"
 
 _FENCE = re.compile(r"```[ \t]*(\w*)[^\n]*\n(.*?)(?:\n[ \t]*```|\Z)", re.DOTALL)
+_INNER_IMPORT = re.compile(r"^[ \t]+(import [\w., ]+|from [\w.]+ import [\w., ]+)$", re.MULTILINE)
 
 
 class Outcome(NamedTuple):
@@ -56,7 +57,7 @@ def program(shown: str, response: str, entry_point: str) -> str:
     defines = re.compile(rf"^(?:async )?def {re.escape(entry_point)}\b", re.MULTILINE)
     chosen = next((block for block in map(textwrap.dedent, blocks) if defines.search(block)), None)
     if chosen is not None:
-        return f"{complete(shown)}\n\n{chosen.rstrip()}\n"
+        return f"{complete(shown)}\n{_inner_imports(shown)}\n{chosen.rstrip()}\n"
     body = textwrap.dedent(_aligned(blocks[0])).strip("\n")
     return f"{shown.rstrip()}\n{textwrap.indent(body, '    ')}\n"
 
@@ -137,6 +138,11 @@ def _kill(process: subprocess.Popen) -> None:
     except (ProcessLookupError, PermissionError):
         process.kill()
     process.communicate()
+
+
+def _inner_imports(shown: str) -> str:
+    """What the prompt imports inside the function's head, for answers that leave it out there (HumanEval/115)."""
+    return "".join(f"{line}\n" for line in _INNER_IMPORT.findall(shown))
 
 
 def _aligned(body: str) -> str:

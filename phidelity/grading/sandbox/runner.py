@@ -79,7 +79,9 @@ def judge(trusted, candidate):
             names["check"](candidate.call)
     except BaseException as error:
         return "failed", candidate.gone or explain(error)
-    return ("failed", candidate.gone) if candidate.gone else ("passed", "all tests passed")
+    if candidate.gone:
+        return "failed", candidate.gone
+    return ("passed", "all tests passed") if candidate.n_calls else ("untested", "the tests never called the function")
 
 
 class Gone(BaseException):
@@ -91,9 +93,11 @@ class Candidate:
 
     def __init__(self, process, calls, replies):
         self.process, self.calls, self.replies, self.gone = process, calls, replies, ""
+        self.n_calls = 0
 
     def call(self, *args, **kwargs):
         """Call the candidate's function with copies of the arguments; its exceptions are raised here."""
+        self.n_calls += 1
         message = json.dumps([encode(list(args)), encode(kwargs)]).encode()
         try:
             send(self.calls, message)

@@ -1,12 +1,21 @@
 """How tests and candidate talk: length-prefixed JSON of plain values with tags.
 
 No pickle: what the candidate sends is read by the process that holds the token. Whatever is not a plain value
-arrives opaque and equals nothing, so an object whose `__eq__` always agrees passes no test.
+arrives opaque and equals nothing, so an object whose `__eq__` always agrees passes no test. A generator is run to its
+end (or its first MAX_ITEMS) before it is sent, and arrives as an iterator over what it gave.
 """
 
 import os
+from collections import deque
+from collections.abc import ItemsView, Iterator, KeysView, ValuesView
+from decimal import Decimal
+from fractions import Fraction
+from itertools import islice
 
 MAX_MESSAGE = 1 << 25
+MAX_ITEMS = 100_000
+LONG_INT = 1 << 12
+"""Bits beyond which an integer travels in hexadecimal digits, whose reading takes linear time."""
 
 
 def send(fd, message):
@@ -37,6 +46,8 @@ def exactly(fd, n):
 
 def encode(value):
     """A plain value as JSON with tags; whatever else becomes an opaque object."""
+    if isinstance(value, int) and value.bit_length() > LONG_INT:
+        return {"int": hex(value)}
     if value is None or isinstance(value, (bool, int, float, str)):
         return next((kind(value) for kind in (bool, int, float, str) if isinstance(value, kind)), None)
     if isinstance(value, list):
@@ -50,6 +61,19 @@ def encode(value):
         return {"complex": [value.real, value.imag]}
     if isinstance(value, (bytes, bytearray)):
         return {"bytes": bytes(value).hex()}
+    return encode_further(value)
+
+
+def encode_further(value):
+    """Numbers and collections beyond the literals: ranges, fractions, decimals, views, queues, iterators."""
+    if isinstance(value, range):
+        return {"range": [value.start, value.stop, value.step]}
+    for kind in (Fraction, Decimal):
+        if isinstance(value, kind):
+            return {kind.__name__: str(value)}
+    for kind in (deque, KeysView, ValuesView, ItemsView, Iterator):
+        if isinstance(value, kind):
+            return {kind.__name__: [encode(item) for item in islice(value, MAX_ITEMS)]}
     return {"opaque": type(value).__name__}
 
 
@@ -85,5 +109,14 @@ DECODERS: dict = {
     "frozenset": lambda items: frozenset(map(decode, items)),
     "complex": lambda parts: complex(*parts),
     "bytes": bytes.fromhex,
+    "int": lambda digits: int(digits, 16),
+    "range": lambda ends: range(*ends),
+    "Fraction": Fraction,
+    "Decimal": Decimal,
+    "deque": lambda items: deque(map(decode, items)),
+    "KeysView": lambda items: dict.fromkeys(map(decode, items)).keys(),
+    "ValuesView": lambda items: dict(enumerate(map(decode, items))).values(),
+    "ItemsView": lambda items: dict(map(decode, items)).items(),
+    "Iterator": lambda items: iter(list(map(decode, items))),
     "opaque": Opaque,
 }
