@@ -29,7 +29,8 @@ def source(tmp_path):
     folder.mkdir()
     for name, word in (("a", "wool"), ("b", "salt"), ("c", "honey")):
         (folder / f"{name}.txt").write_text(PROSE.format(word))
-    (folder / "copy.txt").write_text((folder / "a.txt").read_text().upper())
+    (folder / "copy.txt").write_text((folder / "a.txt").read_text().replace(" ", "  "))
+    (folder / "shout.txt").write_text((folder / "a.txt").read_text().upper())
     (folder / "leak.txt").write_text(PROSE.format("cakes") + PROBLEM)
     (folder / "short.txt").write_text("Too short.")
     (folder / "x.txt").write_bytes(b"\x00\x01" * 50)
@@ -54,8 +55,9 @@ def test_every_document_is_kept_or_dropped_for_a_counted_reason(source, benchmar
         "exact_duplicate": 1,
         "gopher_words_min": 1,
         "not_text": 1,
+        "refinedweb_capital_lines": 1,
     }
-    assert summary["read"]["documents"] == summary["kept"]["documents"] + summary["dropped"]["documents"] == 8
+    assert summary["read"]["documents"] == summary["kept"]["documents"] + summary["dropped"]["documents"] == 9
     assert summary["read"]["bytes"] == summary["kept"]["bytes"] + summary["dropped"]["bytes"]
     assert summary["groups"]["code"]["documents"] == 1
     dropped = json.loads((tmp_path / "out" / "dropped.json").read_text())

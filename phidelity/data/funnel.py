@@ -1,12 +1,13 @@
 """What became of every document that was read: kept + dropped = read, in documents and in bytes.
 
-Each drop has a reason that is counted, per source too, and each reason keeps a fixed sample with the value that
-decided and the threshold it was held against. The sample is the documents with the smallest hash of their id,
-so it depends neither on the order of reading nor on how the work is partitioned.
+Each drop has a step and a reason that are counted, per source and language too, and each reason keeps a fixed sample
+with the value that decided and the threshold it was held against. The sample is the documents with the smallest hash
+of their id, so it depends neither on the order of reading nor on how the work is partitioned.
 """
 
 import hashlib
 from collections import Counter, defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -22,6 +23,12 @@ class Drop(NamedTuple):
     threshold: float | str | None = None
     against: str = ""
     """The other text or document of a repetition."""
+    also: tuple[str, ...] = ()
+    """Other rules that would have dropped it."""
+
+
+Place = tuple[str, str]
+"""A source and a language."""
 
 
 class Count(NamedTuple):
@@ -35,76 +42,112 @@ class Count(NamedTuple):
         return Count(self.documents + 1, self.bytes + n_bytes)
 
 
+STEPS = ("read", "date", "exact", "budget", "rules", "near", "contamination")
+"""What a document goes through, in order; each drop belongs to one."""
+
+
 @dataclass(slots=True)
 class Funnel:
-    """Counts what is read, kept and dropped, and samples the drops."""
+    """Counts what is read, kept and dropped by source and language, and samples the drops."""
 
     n_samples: int = 20
-    read: dict[str, Count] = field(default_factory=lambda: defaultdict(Count))
-    """By source."""
-    kept: dict[str, Count] = field(default_factory=lambda: defaultdict(Count))
-    dropped: dict[tuple[str, str], Count] = field(default_factory=lambda: defaultdict(Count))
-    """By source and reason."""
+    read: dict[Place, Count] = field(default_factory=lambda: defaultdict(Count))
+    """By source and language; the language of what could not be read is ""."""
+    kept: dict[Place, Count] = field(default_factory=lambda: defaultdict(Count))
+    dropped: dict[tuple[Place, str, str], Count] = field(default_factory=lambda: defaultdict(Count))
+    """By source and language, step and reason."""
     samples: dict[str, list[tuple[str, dict[str, Any]]]] = field(default_factory=lambda: defaultdict(list))
 
-    def count_read(self, source: str, n_bytes: int) -> None:
+    def count_read(self, source: str, n_bytes: int, language: str = "") -> None:
         """One document was read."""
-        self.read[source] = self.read[source].plus(n_bytes)
+        self.read[source, language] = self.read[source, language].plus(n_bytes)
 
-    def count_kept(self, source: str, n_bytes: int) -> None:
+    def count_kept(self, source: str, n_bytes: int, language: str = "") -> None:
         """One document went through everything."""
-        self.kept[source] = self.kept[source].plus(n_bytes)
+        self.kept[source, language] = self.kept[source, language].plus(n_bytes)
 
-    def drop(self, source: str, document_id: str, text: str, n_bytes: int, drop: Drop) -> None:
-        """One document goes; it may become part of the sample of its reason."""
-        key = (source, drop.reason)
+    def drop(
+        self,
+        source: str,
+        document_id: str,
+        text: str,
+        n_bytes: int,
+        drop: Drop,
+        *,
+        language: str = "",
+        step: str = "rules",
+    ) -> None:
+        """One document goes at a step; it may become part of the sample of its reason."""
+        assert step in STEPS, step
+        key = ((source, language), step, drop.reason)
         self.dropped[key] = self.dropped[key].plus(n_bytes)
-        order = hashlib.sha256(document_id.encode()).hexdigest()
         sample = {
             "id": document_id,
             "source": source,
+            "language": language,
+            "step": step,
             "value": drop.value,
             "threshold": drop.threshold,
             "against": drop.against[:EXCERPT],
+            "also": list(drop.also),
             "excerpt": text[:EXCERPT],
         }
         drawn = self.samples[drop.reason]
-        drawn.append((order, sample))
+        drawn.append((hashlib.sha256(document_id.encode()).hexdigest(), sample))
         drawn.sort(key=lambda pair: pair[0])
         del drawn[self.n_samples :]
 
     def balance(self) -> dict[str, Any]:
-        """The totals; asserts that nothing went missing, for every source."""
-        for source, read in self.read.items():
-            parts = [self.kept[source], *(count for (name, _), count in self.dropped.items() if name == source)]
-            total = Count(sum(part.documents for part in parts), sum(part.bytes for part in parts))
-            assert total == read, f"{source}: kept + dropped = {total}, read = {read}"
+        """The totals; asserts that nothing went missing, for every source and language."""
+        for place, read in self.read.items():
+            total = _sum([self.kept[place], *(count for (at, _, _), count in self.dropped.items() if at == place)])
+            assert total == read, f"{place}: kept + dropped = {total}, read = {read}"
         reasons: Counter[str] = Counter()
-        for (_, reason), count in self.dropped.items():
+        for (_, _, reason), count in self.dropped.items():
             reasons[reason] += count.documents
         return {
-            "read": _total(self.read.values()),
-            "kept": _total(self.kept.values()),
-            "dropped": _total(self.dropped.values()),
+            "read": _sum(self.read.values())._asdict(),
+            "kept": _sum(self.kept.values())._asdict(),
+            "dropped": _sum(self.dropped.values())._asdict(),
             "dropped_by_reason": dict(sorted(reasons.items())),
         }
 
+    def steps(self) -> list[dict[str, Any]]:
+        """For each step what came in, what went and what stayed, in documents and bytes; the first takes all."""
+        inside = _sum(self.read.values())
+        rows = []
+        for step in STEPS:
+            gone = _sum(count for (_, at, _), count in self.dropped.items() if at == step)
+            left = Count(inside.documents - gone.documents, inside.bytes - gone.bytes)
+            rows.append({"step": step, "read": inside._asdict(), "dropped": gone._asdict(), "kept": left._asdict()})
+            inside = left
+        assert inside == _sum(self.kept.values()), f"{inside} came through all steps, {self.kept} are kept"
+        return rows
+
     def report(self) -> dict[str, Any]:
-        """All counts by source and reason, and the samples: the contents of dropped.json."""
+        """All counts by source, language and reason, and the samples: the contents of dropped.json."""
         sources = {
             source: {
-                "read": self.read[source]._asdict(),
-                "kept": self.kept[source]._asdict(),
-                "dropped": {
-                    reason: count._asdict() for (name, reason), count in sorted(self.dropped.items()) if name == source
-                },
+                **self._counts([place for place in self.read if place[0] == source]),
+                "languages": {place[1]: self._counts([place]) for place in sorted(self.read) if place[0] == source},
             }
-            for source in sorted(self.read)
+            for source in sorted({source for source, _ in self.read})
         }
         samples = {reason: [sample for _, sample in drawn] for reason, drawn in sorted(self.samples.items())}
-        return {**self.balance(), "sources": sources, "samples": samples}
+        return {**self.balance(), "steps": self.steps(), "sources": sources, "samples": samples}
+
+    def _counts(self, places: list[Place]) -> dict[str, Any]:
+        reasons: dict[str, Count] = {}
+        for (place, _, reason), count in sorted(self.dropped.items()):
+            if place in places:
+                reasons[reason] = _sum([reasons.get(reason, Count()), count])
+        return {
+            "read": _sum(self.read[place] for place in places)._asdict(),
+            "kept": _sum(self.kept[place] for place in places)._asdict(),
+            "dropped": {reason: count._asdict() for reason, count in sorted(reasons.items())},
+        }
 
 
-def _total(counts: Any) -> dict[str, int]:
+def _sum(counts: Iterable[Count]) -> Count:
     counts = list(counts)
-    return {"documents": sum(count.documents for count in counts), "bytes": sum(count.bytes for count in counts)}
+    return Count(sum(count.documents for count in counts), sum(count.bytes for count in counts))

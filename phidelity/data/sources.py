@@ -1,33 +1,33 @@
-"""Where organic documents come from: readers that yield `Document`s, or say what they could not read.
+"""Where organic documents come from: files, folders and archives, read to `Document`s, or what could not be read.
 
 A source is a built-in name or the path of a file or folder. The two built-in ones need nothing but the machine:
 `python:code` and `python:docs` are the modules and the documentation of the running Python's standard library.
 Files are read in the order of the hash of their path, so that a byte budget takes an unbiased and fixed choice.
-What is binary, damaged or of unknown format is no error but an `Unreadable`, which is counted; a source that
-holds nothing readable at all is a `UserError`.
+A file SOURCE.txt in a folder says where it is from: `licence:` holds for what names no other, and the day after
+`commit` dates what has no date of its own. What is binary, damaged or of unknown format is no error but an
+`Unreadable`, which is counted; a source that holds nothing readable at all is a `UserError`.
 """
 
-import gzip
 import hashlib
-import io
-import json
 import os
 import re
-import tokenize
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import zstandard
-
 from phidelity.config import UserError
-from phidelity.data.extract import clean, html_to_text, markdown_text
+from phidelity.data.formats.blob import Blob, Reject, iso_date
+from phidelity.data.formats.table import FORMATS, Found, read_file
 from phidelity.data.stdlib import PYTHON_SOURCES, documentation, library_files, modules
-from phidelity.records import Document, zstd_lines
+from phidelity.language import UNKNOWN, identify
+from phidelity.records import Document
 
-_BINARY = re.compile(r"[\x00-\x08\x0e-\x1f]")
-_LINES = (".jsonl", ".jsonl.gz", ".jsonl.zst")
-_GROUPS = {"web", "code", "acquired"}
+ABOUT = "SOURCE.txt"
+GROUPS = ("web", "code", "acquired")
+_UNDATED = {"date": "", "date_from": "unknown"}
+_COMMIT = re.compile(r"commit:? [0-9a-f]{7,40} (\d{4}-\d\d-\d\d)")
+_LICENSE = re.compile(r"^licen[cs]e\w*: *(.+)$", re.MULTILINE)
 
 
 class Unreadable(NamedTuple):
@@ -37,38 +37,64 @@ class Unreadable(NamedTuple):
     source: str
     reason: str
     n_bytes: int
+    format: str = ""
 
 
-def read_source(name: str) -> Iterator[Document | Unreadable]:
+class Source(NamedTuple):
+    """A source as the recipe may name it."""
+
+    name: str
+    """What cards and counts call it."""
+    path: str
+    """A built-in name, or where it lies."""
+    ignore: tuple[str, ...] = ()
+    """Patterns of names of files and folders to leave out."""
+    group: str = ""
+    """The group of the mixture for all of it; "" for that of each format."""
+
+
+def read_source(source: Source | str) -> Iterator[Document | Unreadable]:
     """The documents of one source, in a fixed order; a source without any is a `UserError`."""
+    source = Source(source, source) if isinstance(source, str) else source
     n_readable = n_unreadable = 0
-    for item in _reader(name):
+    for item in _reader(source):
         n_readable += isinstance(item, Document)
         n_unreadable += isinstance(item, Unreadable)
         yield item
     if not n_readable:
         found = f"{n_unreadable} files, none of them readable text" if n_unreadable else "nothing"
-        raise UserError(f"Source {name} holds {found}; expected {', '.join((*_FORMATS, *_LINES))} with text in them.")
+        raise UserError(f"Source {source.path} holds {found}; expected text in {', '.join(FORMATS)} or a .tar of them.")
 
 
-def source_digest(name: str) -> str:
+def sources_below(root: Path, ignore: Sequence[str] = ()) -> list[Source]:
+    """A source for each folder in `root`, by name."""
+    if not root.is_dir():
+        raise UserError(f"No folder {root}; expected one with a folder for each source. Check corpus.root.")
+    folders = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+    return [Source(path.name, str(path), tuple(ignore)) for path in folders if not _ignored(path.name, ignore)]
+
+
+def source_digest(source: Source | str) -> str:
     """A hash of everything a source holds, names and contents: its part of a stage's fingerprint."""
+    source = Source(source, source) if isinstance(source, str) else source
     total = hashlib.sha256()
-    for path in library_files(name) if name in PYTHON_SOURCES else _files(_existing(name)):
-        total.update(os.fsencode(path.name) + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+    library = source.path in PYTHON_SOURCES
+    for path in library_files(source.path) if library else _files(_existing(source.path), source.ignore):
+        with open(path, "rb") as file:
+            total.update(os.fsencode(path.name) + b"\0" + hashlib.file_digest(file, "sha256").digest())
     return total.hexdigest()
 
 
-def _reader(name: str) -> Iterator[Document | Unreadable]:
-    if name == "python:code":
-        return (_document(name, text, meta) for text, meta in modules())
-    if name == "python:docs":
-        return (_document(name, text, meta) for text, meta in documentation())
-    root = _existing(name)
-    return (item for path in _files(root) for item in _file(path, name, root))
+def _reader(source: Source) -> Iterator[Document | Unreadable]:
+    if source.path in PYTHON_SOURCES:
+        texts = modules() if source.path == "python:code" else documentation()
+        return (_built_in(source.name, text, meta) for text, meta in texts)
+    root = _existing(source.path)
+    about = _about(root if root.is_dir() else root.parent)
+    return (item for path in _files(root, source.ignore) for item in _file(path, source, root, about))
 
 
-def _document(source: str, text: str, meta: dict[str, Any]) -> Document | Unreadable:
+def _built_in(source: str, text: str, meta: dict[str, Any]) -> Document | Unreadable:
     """A document of this source; its id is taken out of `meta`."""
     id_ = meta.pop("id")
     return Document(id=id_, text=text, source=source, meta=meta) if text else Unreadable(id_, source, "empty", 0)
@@ -81,90 +107,90 @@ def _existing(name: str) -> Path:
     return path
 
 
-def _files(root: Path) -> list[Path]:
+def _ignored(name: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatch(name, pattern) for pattern in patterns)
+
+
+def _files(root: Path, ignore: Sequence[str] = ()) -> list[Path]:
     """All files below `root` but hidden ones, by the hash of their path; links are not followed."""
     if root.is_file():
         return [root]
     found = []
     for folder, folders, names in os.walk(root):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [Path(folder, name) for name in names if not name.startswith(".")]
-    files = [path for path in found if path.is_file() and not path.is_symlink()]
+        folders[:] = [name for name in folders if not name.startswith(".") and not _ignored(name, ignore)]
+        found += [Path(folder, name) for name in names if not name.startswith(".") and not _ignored(name, ignore)]
+    files = [path for path in found if path.is_file() and not path.is_symlink() and path.name != ABOUT]
     return sorted(files, key=lambda path: hashlib.sha256(os.fsencode(path.relative_to(root))).digest())
 
 
-def _file(path: Path, source: str, root: Path) -> Iterator[Document | Unreadable]:
-    """The documents of one file, by its suffix."""
+def _about(folder: Path) -> dict[str, str]:
+    """Licence and date that SOURCE.txt gives a whole folder; of several commits the newest."""
+    try:
+        text = (folder / ABOUT).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return {}
+    found = {"license": licenses[0].strip()} if (licenses := _LICENSE.findall(text)) else {}
+    dates = _COMMIT.findall(text)
+    return found | ({"date": max(dates), "date_from": f"commit in {ABOUT}"} if dates else {})
+
+
+def _file(path: Path, source: Source, root: Path, about: dict[str, str]) -> Iterator[Document | Unreadable]:
+    """The documents of one file; one that vanished or cannot be opened is counted."""
     id_ = "/".join((root.name, *path.relative_to(root).parts)).encode("utf-8", "replace").decode().replace("\n", " ")
     try:
-        n_bytes = path.stat().st_size
-        if path.name.endswith(_LINES):
-            yield from _json_lines(path, id_, source)
-        elif path.suffix not in _FORMATS:
-            yield Unreadable(id_, source, "unknown_format", n_bytes)
-        elif (text := _decoded(path.read_bytes(), path.suffix)) is None:
-            yield Unreadable(id_, source, "not_text", n_bytes)
-        elif not (text := _FORMATS[path.suffix](text)):
-            yield Unreadable(id_, source, "empty", n_bytes)
-        else:
-            group = "code" if path.suffix == ".py" else "web"
-            yield Document(id=id_, text=text, source=source, meta={"group": group, "format": path.suffix[1:]})
+        with open(path, "rb") as stream:
+            size = path.stat().st_size
+            for found in read_file(Blob(path.name, stream, size)):
+                yield _item(found, id_, source, about)
     except OSError:
-        yield Unreadable(id_, source, "unreadable", 0)
+        yield Unreadable(id_, source.name, "unreadable", 0)
 
 
-def _decoded(data: bytes, suffix: str) -> str | None:
-    """The text of a file; None when it is binary posing as text."""
+def _item(found: Found, id_: str, source: Source, about: dict[str, str]) -> Document | Unreadable:
+    item, format = found.item, found.format
+    id_ = "#".join(part for part in (id_, found.member, item.locator) if part)
+    name = format.name if format else ""
+    if isinstance(item, Reject):
+        return Unreadable(id_, source.name, item.reason, item.n_bytes, name)
+    assert format is not None
+    text = item.text.encode("utf-8", "replace").decode() if _has_surrogates(item.text) else item.text
+    meta = {"group": format.group, "profile": format.profile, "format": name, "locator": id_, **_given(item.meta)}
+    if source.group:
+        meta["group"] = source.group
+    if not meta.get("date"):
+        meta |= {"date": about["date"], "date_from": about["date_from"]} if "date" in about else _UNDATED
+    meta.setdefault("license", about.get("license", "unknown"))
+    if format.syntax:
+        return Document(
+            id=id_, text=text, source=source.name, meta={**meta, "language": UNKNOWN, "syntax": format.syntax}
+        )
+    guess = identify(text)
+    return Document(id=id_, text=text, source=source.name, meta=_language(meta, guess.code, guess.sureness))
+
+
+def _given(meta: Mapping[str, Any]) -> dict[str, Any]:
+    """What a file says of its document, where it can be believed: known groups only, dates as dates."""
+    given = {key: value for key, value in meta.items() if value not in (None, "")}
+    if given.get("group") not in GROUPS:
+        given.pop("group", None)
+    if given.get("profile") not in ("prose", "mathematics", "qa", "code"):
+        given.pop("profile", None)
+    if date := iso_date(given.pop("date", "")):
+        given |= {"date": date, "date_from": given.get("date_from", "meta")}
+    return given
+
+
+def _language(meta: dict[str, Any], code: str, sureness: float) -> dict[str, Any]:
+    """The identified language; one that a record states itself counts where the text is too short to tell."""
+    stated = meta.get("language")
+    if isinstance(stated, str) and len(stated) == 2 and sureness < 0.5:
+        return meta
+    return {**meta, "language": code, "language_sureness": sureness}
+
+
+def _has_surrogates(text: str) -> bool:
     try:
-        encoding = tokenize.detect_encoding(io.BytesIO(data).readline)[0] if suffix == ".py" else "utf-8-sig"
-        text = data.decode(encoding)
-    except (UnicodeDecodeError, SyntaxError, LookupError):
-        return None
-    return None if _BINARY.search(text) else text
-
-
-def _json_lines(path: Path, id_: str, source: str) -> Iterator[Document | Unreadable]:
-    """A document per line that has a string `text`; id and meta are kept where given."""
-    number = 0
-    try:
-        for number, line in enumerate(_lines(path), 1):
-            if line.strip():
-                yield _line(line, f"{id_}#{number}", source)
-    except (EOFError, gzip.BadGzipFile, zstandard.ZstdError):
-        yield Unreadable(f"{id_}#{number + 1}", source, "damaged", 0)
-
-
-def _line(line: bytes, id_: str, source: str) -> Document | Unreadable:
-    try:
-        data = json.loads(line)
-        text = clean(data["text"])
-        given = data.get("meta")
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return Unreadable(id_, source, "bad_record", len(line))
-    if not text:
-        return Unreadable(id_, source, "empty", len(line))
-    meta = {"group": "web", "format": "jsonl", **(given if isinstance(given, dict) else {})}
-    meta["group"] = meta["group"] if meta["group"] in _GROUPS else "web"
-    return Document(id=id_, text=text, source=source, meta=meta)
-
-
-def _lines(path: Path) -> Iterator[bytes]:
-    if path.suffix == ".gz":
-        with gzip.open(path) as stream:
-            yield from stream
-        return
-    with open(path, "rb") as file:
-        yield from zstd_lines(file) if path.suffix == ".zst" else file
-
-
-def _code(text: str) -> str:
-    return text.replace("\r\n", "\n").replace("\r", "\n").strip("\n")
-
-
-_FORMATS: dict[str, Callable[[str], str]] = {
-    ".txt": clean,
-    ".md": markdown_text,
-    ".html": html_to_text,
-    ".htm": html_to_text,
-    ".py": _code,
-}
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False

@@ -17,7 +17,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from phidelity.data.extract import html_to_text, unwrap
+from phidelity.data.formats.html import html_text
+from phidelity.data.formats.plain import unwrap
 
 PYTHON_SOURCES = ("python:code", "python:docs")
 
@@ -41,7 +42,7 @@ def library_files(source: str) -> list[Path]:
 def modules() -> Iterator[Text]:
     """The source of each module."""
     for path in library_files("python:code"):
-        yield _read(path).strip("\n"), _meta(path, group="code", format="python")
+        yield _read(path).strip("\n"), _meta(path, group="code", format="python", syntax="python")
 
 
 def documentation() -> Iterator[Text]:
@@ -51,7 +52,7 @@ def documentation() -> Iterator[Text]:
             for name, text in _topic_texts(path):
                 yield unwrap(text), _meta(path, part=name, format="rst")
         elif path.suffix == ".html":
-            yield html_to_text(path.read_text(encoding="utf-8")), _meta(path, format="html")
+            yield html_text(path.read_text(encoding="utf-8")), _meta(path, format="html")
         else:
             yield _docstrings(path), _meta(path, part="docstrings", format="docstrings")
 
@@ -76,13 +77,15 @@ def _read(path: Path) -> str:
         return file.read()
 
 
-def _meta(path: Path, *, group: str = "web", part: str = "", format: str) -> dict[str, Any]:
+def _meta(path: Path, *, group: str = "web", part: str = "", format: str, syntax: str = "") -> dict[str, Any]:
     place = f"python{sys.version_info.major}.{sys.version_info.minor}/{path.relative_to(_root()).as_posix()}"
     return {
         "id": f"{place}#{part}" if part else place,
         "group": group,
         "format": format,
         "language": "en",
+        "profile": "code" if syntax else "prose",
+        **({"syntax": syntax} if syntax else {}),
         "license": "PSF-2.0",
         **_date(),
     }

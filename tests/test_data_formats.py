@@ -1,4 +1,5 @@
-from phidelity.data.extract import clean, html_to_text, markdown_text, unwrap
+from phidelity.data.formats.html import html_text
+from phidelity.data.formats.plain import clean, read_markdown, unwrap
 
 PAGE = """<!DOCTYPE html><html><head><title>no</title><style>p {}</style></head><body>
 <nav><a href="/">Home</a></nav>
@@ -16,9 +17,9 @@ body:</p>
 
 
 def test_a_page_keeps_its_text_code_lists_and_tables_and_loses_its_chrome():
-    assert html_to_text(PAGE) == (
+    assert html_text(PAGE) == (
         "Loops\n\nA for loop & its body:\n\n"
-        "for x in range(3):\n    if x:\n        print(x)\n\n"
+        "```\nfor x in range(3):\n    if x:\n        print(x)\n```\n\n"
         "- one\n- two x\n\n"
         "name | use\nfor | loops\n\n"
         "End\nhere."
@@ -26,8 +27,8 @@ def test_a_page_keeps_its_text_code_lists_and_tables_and_loses_its_chrome():
 
 
 def test_broken_html_still_gives_its_text():
-    assert html_to_text("<p>one<div>two</span></p><b>three") == "one\n\ntwo\n\nthree"
-    assert html_to_text("<script>only") == ""
+    assert html_text("<p>one<div>two</span></p><b>three") == "one\n\ntwo\n\nthree"
+    assert html_text("<script>only") == ""
 
 
 def test_clean_normalises_line_ends_controls_and_blank_lines():
@@ -62,4 +63,6 @@ def test_wrapped_paragraphs_and_items_are_joined_and_code_is_not():
 
 
 def test_markdown_loses_front_matter_and_comments_only():
-    assert markdown_text("---\ntitle: x\n---\n# A\n<!-- no\nno -->\n```\n  code\n```\n") == "# A\n\n```\n  code\n```"
+    assert (
+        read_markdown("---\ntitle: x\n---\n# A\n<!-- no\nno -->\n```\n  code\n```\n").text == "# A\n\n```\n  code\n```"
+    )

@@ -1,7 +1,7 @@
 import pytest
 
 from phidelity.config import UserError
-from phidelity.data.filters import RULES, judge, scores, select_rules
+from phidelity.data.rules import RULES, judge, score, select_rules
 
 PROSE = """The history of the market town begins with a bridge that the miller built over the river.
 
@@ -9,6 +9,7 @@ In the first years the traders came on market days, and they brought wool, salt 
 A wooden hall was put up to store grain; it burned twice and was built again in stone by the guild.
 
 Later the road was moved to the north, and with it went most of the traffic that had made the town rich."""
+WORDS = [(x + "er", y + "ing", x + y) for x in ("jump", "walk", "lean") for y in ("ground", "meadow", "river")]
 CODE = '''"""A module that says what it does."""
 
 
@@ -21,7 +22,7 @@ def double(number):
 
 def test_good_prose_and_good_code_are_kept():
     assert judge(PROSE, "prose", RULES) is None
-    assert judge(CODE, "code", RULES) is None
+    assert judge(CODE, "code", meta={"syntax": "python"}) is None
 
 
 @pytest.mark.parametrize(
@@ -35,7 +36,7 @@ def test_good_prose_and_good_code_are_kept():
         ("gopher_bullets", "\n".join("- " + line for line in PROSE.replace("\n", " ").split(". "))),
         ("gopher_ellipsis_lines", PROSE.replace(".\n", "...\n")),
         ("gopher_letters", PROSE + " 1234 56" * 30),
-        ("gopher_stop_words", "Quick brown foxes jump over lazy dogs. " * 10),
+        ("gopher_stop_words", "\n".join(f"{a} {b}s {c}s {d}." for a in ("Fox", "Hen", "Cow") for b, c, d in WORDS)),
         ("gopher_duplicate_lines", PROSE + "\nHere is a new line of words.\n" + "\nread more about it" * 9),
         ("gopher_top_2_gram", PROSE + " extraordinary circumstances" * 12 + "."),
         ("c4_lorem_ipsum", PROSE + " Lorem ipsum dolor."),
@@ -65,21 +66,21 @@ def test_each_defect_of_prose_is_named(reason, text):
     ],
 )
 def test_each_defect_of_code_is_named(reason, text):
-    drop = judge(text, "code", RULES)
+    drop = judge(text, "code", meta={"syntax": "python"})
     assert drop is not None
     assert drop.reason == reason
 
 
 def test_duplicate_5_grams_count_later_occurrences_once():
     text = "a b c d e f a b c d e f x"
-    assert scores(text, "prose", RULES)["gopher_duplicate_5_grams"] == pytest.approx(6 / 13)
-    assert scores(text, "prose", RULES)["gopher_top_2_gram"] == pytest.approx(4 / 13)
-    assert scores("a b c d e f", "prose", RULES)["gopher_top_2_gram"] == 0
-    assert scores("", "prose", RULES)["gopher_duplicate_5_grams"] == 0
+    assert score(text, "prose")["gopher_duplicate_5_grams"] == pytest.approx(6 / 13, abs=1e-6)
+    assert score(text, "prose")["gopher_top_2_gram"] == pytest.approx(4 / 13, abs=1e-6)
+    assert score("a b c d e f", "prose")["gopher_top_2_gram"] == 0
+    assert score("", "prose")["gopher_duplicate_5_grams"] == 0
 
 
 def test_punctuation_between_words_is_no_word_without_letters():
-    assert scores("wool , salt , iron , and 7", "prose", RULES)["gopher_letters"] == 0.8
+    assert score("wool , salt , iron , and 7", "prose")["gopher_letters"] == 0.8
 
 
 def test_thresholds_can_be_replaced_and_rules_left_out():

@@ -1,0 +1,278 @@
+"""HTML to text by walking lexbor's tree: furniture out, code in fences, formulas as TeX, tables as rows.
+
+phi-4 §2.3 asks for a tree pruned by tag, class, length and depth that keeps TeX and MathML, code, tables and threads.
+Left out are elements by tag, role, class or id, what is hidden, and blocks that are nothing but links. How much of a
+page was furniture and how much of the rest was links are told beside the text, and rules decide on them. Lexbor (by
+selectolax) parses as browsers do; its walk from Python was the fastest measured (docs/benchmarks.md).
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from lxml import etree
+from selectolax.lexbor import LexborHTMLParser, LexborNode
+
+from phidelity.data.formats.blob import Part, iso_date
+from phidelity.data.formats.mathml import dollars, to_tex
+from phidelity.data.formats.plain import clean
+
+_UNSEEN = {"style", "noscript", "template", "svg", "iframe", "object", "head", "select", "textarea", "audio", "video"}
+_FURNITURE = {"nav", "footer", "form", "button", "dialog", "menu"}
+_TIGHT = {"li", "tr", "dt", "dd", "br"}
+_BLOCK = {
+    *("address", "article", "aside", "blockquote", "body", "caption", "center", "dd", "details", "div", "dl", "dt"),
+    *("fieldset", "figure", "figcaption", "h1", "h2", "h3", "h4", "h5", "h6", "header", "hr", "li", "main", "ol", "p"),
+    *("pre", "section", "summary", "table", "tbody", "thead", "tfoot", "tr", "ul"),
+}
+_HEADINGS = {"h1", "h2", "h3", "h4", "h5", "h6"}
+_CELLS = {"td", "th"}
+_ACTED = _BLOCK | _CELLS | _UNSEEN | _FURNITURE | {"br", "a", "math", "script", "img"}
+"""Elements that mean something to us; of others only the contents are taken."""
+_LEFT = _BLOCK | _CELLS | {"a"}
+"""Elements whose end means something."""
+_CHROME = frozenset(
+    (
+        *("navigation", "nav", "navbar", "nav-bar", "navigation-bar", "topnav", "site-nav", "main-nav", "search"),
+        *("related", "sphinxsidebar", "sidebar", "side-bar", "menu", "menubar", "footer", "site-footer", "page-footer"),
+        *("breadcrumb", "breadcrumbs", "banner", "cookie-banner", "cookie-notice", "cookie-consent", "contentinfo"),
+        *("advertisement", "ads", "social", "share", "share-buttons", "pagination", "pager", "skip-link", "toolbar"),
+        *("headerlink", "linenos", "lineno", "line-numbers", "gutter", "katex-html", "mathjax_preview", "toc"),
+        *("mw-editsection", "noprint", "page-header", "language-picker", "complementary", "search-bar"),
+    )
+)
+"""Roles, classes and ids of elements that are furniture."""
+_ONLY_LINKS = 0.8
+"""Share of characters in links from which a block without a sentence is furniture (ours)."""
+_CODE_CLASS = re.compile(r"(?:language|lang|highlight|brush)[-:]\s?([A-Za-z][\w+#]{0,14})")
+_DATES = (
+    "article:published_time",
+    "date",
+    "dc.date",
+    "dcterms.date",
+    "datepublished",
+    "last-modified",
+    "dc.date.issued",
+)
+
+
+@dataclass(slots=True)
+class _Page:
+    """What is collected on the walk."""
+
+    lines: list[str] = field(default_factory=list)
+    text: list[str] = field(default_factory=list)
+    """Pieces of the block under way."""
+    prefix: str = ""
+    lists: list[int] = field(default_factory=list)
+    """For each list around us the number of its next item; 0 for one without numbers."""
+    katex: bool = False
+    """Whether the page shows formulas twice, once for the eye."""
+    pre: int = 0
+    code: str = ""
+    """The language that the code under way is said to be in."""
+    cells: int = 0
+    linking: bool = False
+    links: int = 0
+    """Characters of links in the block under way."""
+    n_links: int = 0
+    n_text: int = 0
+    n_chrome: int = 0
+
+    def end_block(self, *, tight: bool = False, heading: bool = False) -> None:
+        """Finish the block under way; a loose one is followed by a blank line."""
+        if self.text:
+            text = "".join(self.text)
+            text = _fenced(text, self.code) if self.pre else " ".join(text.replace("¶", "").split())
+            links, self.links, self.text = self.links, 0, []
+            if text:
+                self.n_text += len(text)
+                self.n_links += min(links, len(text))
+                if links > _ONLY_LINKS * len(text) and not heading and text[-1] not in ".!?。！？":
+                    self.n_chrome += len(text)
+                else:
+                    self.lines.append(self.prefix + text)
+                self.prefix = ""
+        if not tight and self.lines and self.lines[-1]:
+            self.lines.append("")
+
+
+def read_html(html: str) -> Part:
+    """The text of a page, and its title, language, date, and shares of links and of furniture."""
+    tree = LexborHTMLParser(html)
+    page = _Page(katex="katex-html" in html)
+    if tree.body is not None:
+        _walk(tree.body, page)
+    page.end_block()
+    chrome = page.n_chrome / (page.n_chrome + page.n_text) if page.n_chrome else 0.0
+    shares = {"link_share": page.n_links / max(1, page.n_text), "chrome_share": chrome}
+    return Part(clean("\n".join(page.lines)), meta={**_head(tree), **{key: round(n, 4) for key, n in shares.items()}})
+
+
+def html_text(html: str) -> str:
+    """The visible text of a page or a piece of one."""
+    return read_html(html).text
+
+
+def _walk(root: LexborNode, page: _Page) -> None:
+    """All nodes below `root` in order, without recursion, so that depth costs nothing."""
+    node: Any = root
+    depth = 0
+    acted = _ACTED | {"span"} if page.katex else _ACTED
+    while True:
+        tag = node.tag
+        below = None
+        if tag == "-text":
+            text = node.text_content or ""
+            page.text.append(text)
+            if page.linking:
+                page.links += len(text.strip())
+        elif tag not in acted or _enter(node, tag, page):
+            below = node.child
+            if below is None and tag in _LEFT:
+                _leave(tag, page, node)
+        if below is not None:
+            node, depth = below, depth + 1
+            continue
+        while depth and node.next is None:
+            node, depth = node.parent, depth - 1
+            if (tag := node.tag) in _LEFT:
+                _leave(tag, page, node)
+        if not depth:
+            return
+        node = node.next
+
+
+def _enter(node: LexborNode, tag: str, page: _Page) -> bool:
+    """Take note of an element; whether to look inside."""
+    if tag in _UNSEEN:
+        return False
+    if tag in _FURNITURE or ((tag in _BLOCK or tag == "span") and _is_chrome(node, tag)):
+        page.n_chrome += len(" ".join(node.text(deep=True).split()))
+        return False
+    if tag in _BLOCK:
+        if not page.cells:
+            page.end_block(tight=tag in _TIGHT or bool(page.lists))
+        _open(node, tag, page)
+    elif tag in _CELLS:
+        if "".join(page.text).strip():
+            page.text.append(" | ")
+        page.cells += not _is_layout(node)
+    elif tag == "br":
+        if page.pre:
+            page.text.append("\n")
+        else:
+            page.text.append(" ") if page.cells else page.end_block(tight=True)
+    elif tag == "a":
+        page.linking = True
+    elif tag == "math":
+        page.text.append(_math(node))
+        return False
+    elif tag == "script":
+        kind = node.attributes.get("type") or ""
+        if kind.startswith("math/tex"):
+            page.text.append(dollars((node.text_content or "").strip(), display="display" in kind))
+        return False
+    elif tag == "img":
+        page.text.append(_formula_image(node))
+    return True
+
+
+def _open(node: LexborNode, tag: str, page: _Page) -> None:
+    if tag == "pre":
+        page.pre += 1
+        inner: Any = node.child
+        names = f"{node.attributes.get('class') or ''} {inner.attributes.get('class') or '' if _is_code(inner) else ''}"
+        page.code = next((found[1].lower() for found in [_CODE_CLASS.search(names)] if found), "")
+    elif tag in ("ul", "ol"):
+        page.lists.append(1 if tag == "ol" else 0)
+    elif tag == "li":
+        number = page.lists[-1] if page.lists else 0
+        page.prefix = "  " * (len(page.lists) - 1) + (f"{number}. " if number else "- ")
+        if number:
+            page.lists[-1] += 1
+
+
+def _leave(tag: str, page: _Page, node: LexborNode) -> None:
+    if tag == "a":
+        page.linking = False
+        return
+    if tag in _CELLS:
+        page.cells = max(0, page.cells - (not _is_layout(node)))
+        return
+    if tag in ("ul", "ol") and page.lists:
+        page.lists.pop()
+    if page.cells:
+        page.text.append(" ")
+    else:
+        page.end_block(tight=tag in _TIGHT or bool(page.lists), heading=tag in _HEADINGS)
+    page.pre = max(0, page.pre - (tag == "pre"))
+
+
+def _is_code(node: Any) -> bool:
+    return node is not None and node.tag == "code"
+
+
+def _fenced(text: str, language: str) -> str:
+    """Code as Markdown has it; nothing where there is none."""
+    text = text.strip("\n").rstrip()
+    return f"```{language}\n{text}\n```" if text else ""
+
+
+def _is_layout(cell: LexborNode) -> bool:
+    """Whether a cell holds whole pieces of a page rather than a datum."""
+    return cell.css_first("table, pre, ul, ol, h1, h2, h3, p + p") is not None
+
+
+def _is_chrome(node: LexborNode, tag: str) -> bool:
+    given = node.attributes
+    if not given:
+        return False
+    if "hidden" in given or "display:none" in (given.get("style") or "").replace(" ", ""):
+        return tag != "body"
+    marks = {given.get("role") or "", given.get("id") or "", *(given.get("class") or "").split()}
+    return tag not in ("body", "main", "article") and not _CHROME.isdisjoint(mark.lower() for mark in marks)
+
+
+def _math(node: LexborNode) -> str:
+    """A formula as TeX between dollars."""
+    try:
+        element = etree.fromstring(node.html or "", etree.XMLParser(recover=True, resolve_entities=False))
+    except etree.XMLSyntaxError:
+        element = None
+    if element is None:
+        return node.text(deep=True)
+    return dollars(to_tex(element), display=node.attributes.get("display") == "block")
+
+
+def _formula_image(node: LexborNode) -> str:
+    """The TeX that stands in for a picture of a formula; nothing of other pictures."""
+    given = node.attributes
+    names = (given.get("class") or "").lower()
+    if "fallback" in names or not any(name in names for name in ("tex", "math")):
+        return ""
+    return dollars((given.get("alt") or "").strip("$ "), display=False)
+
+
+def _head(tree: LexborHTMLParser) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    title = tree.css_first("head > title")
+    if title is not None:
+        found["title"] = " ".join(title.text(deep=True).split())
+    language = tree.root.attributes.get("lang") if tree.root is not None else None
+    if language:
+        found["declared_language"] = language.split("-")[0].lower()
+    for name, content in _metas(tree):
+        if name in _DATES and (date := iso_date(content)):
+            return {**found, "date": date, "date_from": f"meta {name}"}
+    return found
+
+
+def _metas(tree: LexborHTMLParser) -> Iterator[tuple[str, str]]:
+    for node in tree.css("meta[content]"):
+        given = node.attributes
+        yield (
+            (given.get("property") or given.get("name") or given.get("itemprop") or "").lower(),
+            given["content"] or "",
+        )

@@ -1,0 +1,268 @@
+"""Which reader a file gets: the literal table of formats by suffix, and how packed files are opened.
+
+A name is read from its end, so that `page.html.ko.euc-kr` is HTML, `posts.jsonl.zst` JSON lines packed by zstd and
+`book.tar.gz` an archive of further files. An archive inside an archive is refused.
+"""
+
+import gzip
+import io
+import lzma
+import tarfile
+import zlib
+from bz2 import BZ2File
+from collections.abc import Callable, Iterator
+from pathlib import PurePosixPath
+from typing import IO, Any, NamedTuple
+
+import zstandard
+
+from phidelity.data.formats.blob import BadFileError, Blob, Part, Reader, Reject, Unpacked, read_all, whole
+from phidelity.data.formats.charset import decode
+from phidelity.data.formats.html import read_html
+from phidelity.data.formats.latex import read_latex
+from phidelity.data.formats.pdf import read_pdf
+from phidelity.data.formats.plain import read_code, read_markdown, read_plain
+from phidelity.data.formats.rows import read_arrow, read_json, read_json_lines, read_parquet
+from phidelity.data.formats.rst import read_rst
+from phidelity.data.formats.stackexchange import read_posts
+from phidelity.data.formats.warc import declared_charset, read_warc
+from phidelity.data.formats.wikitext import is_wikitext, read_wikitext
+from phidelity.data.formats.xml import read_cnxml, read_pretext, read_xml
+from phidelity.data.formats.zipped import read_docx, read_epub
+
+
+class Format(NamedTuple):
+    """A format: who reads it, which rules judge it, and which group of the mixture it belongs to."""
+
+    name: str
+    read: Reader
+    profile: str = "prose"
+    group: str = "web"
+    syntax: str = ""
+    """The language of code."""
+
+
+def _text(blob: Blob) -> Iterator[Part | Reject]:
+    """Plain text, or MediaWiki's where it looks like that."""
+    text = decode(read_all(blob))
+    if text is None:
+        raise BadFileError("not_text")
+    yield read_wikitext(text) if is_wikitext(text) else read_plain(text)
+
+
+def _html(blob: Blob) -> Iterator[Part | Reject]:
+    data = read_all(blob)
+    text = decode(data, declared_charset(data))
+    if text is None:
+        raise BadFileError("not_text")
+    yield read_html(text)
+
+
+def _posts_or_book(blob: Blob) -> Iterator[Part | Reject]:
+    """XML by its head: a dump of posts, which is read as a stream, or a book."""
+    stream = io.BufferedReader(_Raw(blob.stream), 1 << 16)
+    reader = read_posts if b"<posts" in stream.peek(1 << 12)[: 1 << 12] else read_xml
+    yield from reader(blob._replace(stream=stream))
+
+
+class _Zstd(io.RawIOBase):
+    """A zstd stream of any number of frames; one that is cut off is an `EOFError` (the library would end silently)."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream, self._rest, self._ready = stream, b"", b""
+        self._decoder: zstandard.ZstdDecompressionObj | None = None
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer) -> int:
+        while not self._ready:
+            packed = self._rest or self._stream.read(1 << 14)
+            if not packed and self._decoder:
+                raise EOFError("the compressed stream is cut off")
+            if not packed:
+                return 0
+            decoder = self._decoder = self._decoder or zstandard.ZstdDecompressor().decompressobj()
+            self._ready = decoder.decompress(packed)
+            self._rest = decoder.unused_data if decoder.eof else b""
+            self._decoder = None if decoder.eof else decoder
+        data, self._ready = self._ready[: len(buffer)], self._ready[len(buffer) :]
+        buffer[: len(data)] = data
+        return len(data)
+
+
+class _Raw(io.RawIOBase):
+    """Any readable stream as a raw one."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer) -> int:
+        data = self._stream.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+
+_TEXT = Format("text", _text)
+_MARKDOWN = Format("markdown", whole(read_markdown))
+_HTML = Format("html", _html)
+_LATEX = Format("latex", whole(read_latex), group="acquired")
+_WARC = Format("warc", read_warc)
+
+FORMATS: dict[str, Format] = {
+    **dict.fromkeys((".txt", ".text"), _TEXT),
+    **dict.fromkeys((".md", ".markdown", ".mdx"), _MARKDOWN),
+    **dict.fromkeys((".html", ".htm", ".xhtml"), _HTML),
+    **dict.fromkeys((".warc", ".wet"), _WARC),
+    ".rst": Format("rst", whole(read_rst)),
+    ".tex": _LATEX,
+    ".latex": _LATEX,
+    ".wiki": Format("wikitext", whole(read_wikitext)),
+    ".wikitext": Format("wikitext", whole(read_wikitext)),
+    ".jsonl": Format("jsonl", read_json_lines),
+    ".ndjson": Format("jsonl", read_json_lines),
+    ".parquet": Format("parquet", read_parquet),
+    ".arrow": Format("arrow", read_arrow),
+    ".cnxml": Format("cnxml", read_cnxml, group="acquired"),
+    ".ptx": Format("pretext", read_pretext, "mathematics", "acquired"),
+    ".xml": Format("xml", _posts_or_book, group="acquired"),
+    ".epub": Format("epub", read_epub, group="acquired"),
+    ".docx": Format("docx", read_docx, group="acquired"),
+    ".pdf": Format("pdf", read_pdf, group="acquired"),
+}
+"""Format by suffix; code follows."""
+
+_CODE = {
+    "py": "python",
+    "pyi": "python",
+    "sh": "shell",
+    "rb": "ruby",
+    "pl": "perl",
+    "r": "r",
+    "jl": "julia",
+    "c": "c",
+    "h": "c",
+    "cc": "cpp",
+    "cpp": "cpp",
+    "hpp": "cpp",
+    "cs": "csharp",
+    "java": "java",
+    "kt": "kotlin",
+    "js": "javascript",
+    "mjs": "javascript",
+    "jsx": "javascript",
+    "ts": "typescript",
+    "tsx": "typescript",
+    "rs": "rust",
+    "go": "go",
+    "swift": "swift",
+    "scala": "scala",
+    "php": "php",
+    "css": "css",
+    "sql": "sql",
+    "lua": "lua",
+    "hs": "haskell",
+    "lisp": "lisp",
+    "scm": "scheme",
+    "clj": "clojure",
+    "m": "matlab",
+    "yaml": "yaml",
+    "yml": "yaml",
+    "toml": "toml",
+    "cmake": "cmake",
+    "ml": "ocaml",
+    "ex": "elixir",
+}
+FORMATS |= {f".{suffix}": Format("code", whole(read_code), "code", "code", name) for suffix, name in _CODE.items()}
+FORMATS[".json"] = Format("json", read_json)
+
+_PACKED: dict[str, Callable[[Any], Any]] = {
+    ".gz": lambda stream: gzip.GzipFile(fileobj=stream),
+    ".zst": lambda stream: io.BufferedReader(_Zstd(stream), 1 << 18),
+    ".bz2": BZ2File,
+    ".xz": lzma.LZMAFile,
+}
+_ARCHIVES = {".tar": "", ".tgz": ".gz"}
+_KNOWN_LAST = 3
+"""Suffixes from the end of a name among which the telling one is looked for (ours)."""
+
+DAMAGE = (EOFError, OSError, zlib.error, lzma.LZMAError, zstandard.ZstdError, tarfile.TarError)
+"""What a damaged stream raises, whoever reads it."""
+
+
+class Found(NamedTuple):
+    """A part or a reject, and the file that it comes from: members of archives have names of their own."""
+
+    item: Part | Reject
+    format: Format | None
+    member: str = ""
+
+
+def read_file(blob: Blob) -> Iterator[Found]:
+    """Everything in a file, packed or not; whatever is wrong with it becomes a reject."""
+    format, packed, archive = _kind(blob.name)
+    try:
+        if not archive and format is None:
+            yield Found(Reject("unknown_format", n_bytes=blob.size), None)
+            return
+        if format is not None and format.name == "warc" and packed == ".gz":
+            packed = ""  # FastWARC unpacks record by record, and faster
+        if packed:
+            blob = blob._replace(stream=_unpacked(blob.stream, packed), size=0)
+        if archive:
+            yield from _members(blob)
+        else:
+            yield from _parts(blob, format)
+    except BadFileError as error:
+        yield Found(Reject(str(error), n_bytes=blob.size), format)
+    except DAMAGE as error:
+        missing = isinstance(error, OSError) and error.errno is not None
+        yield Found(Reject("unreadable" if missing else "damaged", n_bytes=blob.size), format)
+
+
+def _unpacked(stream: IO[bytes], packed: str) -> IO[bytes]:
+    return io.BufferedReader(Unpacked(_PACKED[packed](stream), stream), 1 << 18)
+
+
+def _parts(blob: Blob, format: Format | None) -> Iterator[Found]:
+    assert format is not None
+    for item in format.read(blob):
+        if isinstance(item, Part) and not item.text:
+            item = Reject("empty", item.locator)
+        yield Found(item, format)
+
+
+def _members(blob: Blob) -> Iterator[Found]:
+    """The files of a tar archive, one after the other."""
+    if blob.inside:
+        raise BadFileError("nested_archive")
+    with tarfile.open(fileobj=blob.stream, mode="r|") as archive:
+        for member in archive:
+            path = PurePosixPath(member.name)
+            if member.isdir() or any(part.startswith(".") and part not in ("..", ".") for part in path.parts):
+                continue
+            name = member.name.encode("utf-8", "replace").decode().replace("\n", " ")
+            if path.is_absolute() or ".." in path.parts:
+                yield Found(Reject("unsafe_path", n_bytes=member.size), None, name)
+            elif not member.isfile() or (stream := archive.extractfile(member)) is None:
+                yield Found(Reject("link", n_bytes=member.size), None, name)
+            else:
+                inner = Blob(path.name, stream, member.size, inside=True)
+                yield from (found._replace(member=name) for found in read_file(inner))
+
+
+def _kind(name: str) -> tuple[Format | None, str, bool]:
+    """The format, how it is packed ("" for not at all), and whether it is an archive."""
+    suffixes = [suffix.lower() for suffix in PurePosixPath(name).suffixes]
+    packed = ""
+    for suffix in reversed(suffixes[-_KNOWN_LAST:]):
+        if suffix in _PACKED and not packed:
+            packed = suffix
+        elif suffix in _ARCHIVES:
+            return None, packed or _ARCHIVES[suffix], True
+        elif suffix in FORMATS:
+            return FORMATS[suffix], packed, False
+    return None, packed, False

@@ -1,0 +1,97 @@
+"""MediaWiki text to text: templates, files and references go, links keep their words, tables become rows.
+
+Formulas stay between dollars, code in `pre` and `syntaxhighlight` stays as it is. Templates are not expanded.
+"""
+
+import html
+import re
+
+from phidelity.data.formats.blob import Part
+from phidelity.data.formats.plain import clean
+
+_KEPT = re.compile(r"<(math|pre|syntaxhighlight|source|code)\b[^>]*>(.*?)</\1>", re.DOTALL | re.IGNORECASE)
+_GONE = re.compile(
+    r"<!--.*?-->|<ref\b[^>]*/>|<(ref|gallery|timeline|imagemap|score)\b[^>]*>.*?</\1>|<references[^>]*>|__[A-Z]+__",
+    re.DOTALL | re.IGNORECASE,
+)
+_INNER = re.compile(r"\{\{(?:[^{}]|\{(?!\{)|\}(?!\}))*\}\}")
+_LINK = re.compile(r"\[\[([^\[\]|]*)(?:\|([^\[\]]*))?\]\]")
+_FILES = re.compile(
+    r"^:?(?:file|image|category|datei|bild|kategorie|fichier|catégorie|archivo|categoría)\s*:", re.IGNORECASE
+)
+_OUTER = re.compile(r"\[(?:https?:)?//[^\s\]]+\s*([^\]]*)\]")
+_HEADING = re.compile(r"^(=+)\s*(.*?)\s*\1\s*$", re.MULTILINE)
+_TAIL = {"references", "external links", "see also", "notes", "further reading", "bibliography", "sources", "citations"}
+_DEEPEST = 40
+"""Templates inside one another that are looked for (ours)."""
+
+
+def is_wikitext(text: str) -> bool:
+    """Whether a text without a telling suffix is MediaWiki's: links in double brackets, and headings or templates."""
+    head = text[:20_000]
+    return head.count("[[") * 2000 > len(head) and ("}}" in head or bool(_HEADING.search(head)))
+
+
+def read_wikitext(text: str) -> Part:
+    """The text of an article, up to its references."""
+    kept: list[str] = []
+    text = _GONE.sub("", _KEPT.sub(lambda found: _hold(found, kept), text))
+    for _ in range(_DEEPEST):
+        text, n = _INNER.subn("", text)
+        if not n:
+            break
+    for _ in range(3):
+        text = _LINK.sub(_linked, text)
+    text = _OUTER.sub(r"\1", text).replace("'''", "").replace("''", "")
+    text = _sections("\n".join(_lines(text)))
+    text = html.unescape(re.sub(r"<br\s*/?>", "\n", re.sub(r"</?(?!br)[a-zA-Z][^<>\n]*>", "", text)))
+    return Part(clean(re.sub(r"\ue000(\d+)\ue001", lambda found: kept[int(found[1])], text)))
+
+
+def _hold(found: re.Match[str], kept: list[str]) -> str:
+    inner = found[2]
+    if found[1].lower() == "math":
+        inner = f"${' '.join(inner.split())}$"
+    elif found[1].lower() != "code":
+        inner = "\n" + inner.strip("\n") + "\n"
+    kept.append(inner)
+    return f"\ue000{len(kept) - 1}\ue001"
+
+
+def _linked(found: re.Match[str]) -> str:
+    target, words = found[1], found[2]
+    return "" if _FILES.match(target) else words.rpartition("|")[2] if words is not None else target
+
+
+def _lines(text: str) -> list[str]:
+    """Lines with list marks as dashes, and tables row by row."""
+    lines: list[str] = []
+    row: list[str] = []
+    depth = 0
+    for line in text.split("\n"):
+        bare = line.strip()
+        if bare.startswith("{|"):
+            depth += 1
+        elif depth and bare.startswith(("|}", "|-")):
+            lines += [" | ".join(row)] if row else []
+            row = []
+            depth -= bare.startswith("|}")
+        elif depth and bare.startswith(("|+", "|", "!")):
+            cells = re.split(r"\|\||!!", bare[2:] if bare.startswith("|+") else bare[1:])
+            row += [cell.rpartition("|")[2].strip() for cell in cells if cell.strip()]
+        elif depth and bare:
+            row += [bare]
+        elif not depth:
+            mark = re.match(r"^([*#:;]+)\s*", line)
+            lines.append(("- " if mark[1][-1] in "*#" else "") + line[mark.end() :] if mark else line)
+    return lines
+
+
+def _sections(text: str) -> str:
+    """Headings as plain lines; sections that only list references are cut."""
+    parts = _HEADING.split(text)
+    kept = [parts[0]]
+    for title, body in zip(parts[2::3], parts[3::3], strict=True):
+        if title.strip().lower() not in _TAIL and body.strip():
+            kept.append(f"\n{title}\n{body}")
+    return "".join(kept)

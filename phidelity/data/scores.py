@@ -1,0 +1,256 @@
+"""What the rules of prose, mathematics and questions measure: a function for each score, of a `Measured` text.
+
+The first line of each docstring is the definition that docs/data-rules.md prints. Tools that carry the same names
+define them differently, so ours stand here exactly. A word is a run of non-blanks (phidelity/data/measure.py), a
+line is one with something on it, a share of characters is one of the characters of words. None means that the
+score says nothing of such a text; the rule then lets it pass.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from phidelity.data.measure import (
+    BAD,
+    BLANK,
+    DIGIT,
+    LETTER,
+    LOWER,
+    NEWLINE,
+    SENTENCE_ENDS,
+    UPPER,
+    Measured,
+    ends_sentence,
+)
+
+Score = Callable[[Measured], float | None]
+
+_LINE_ENDS = SENTENCE_ENDS | frozenset("\"'”’»")
+_BULLETS = ("- ", "* ", "+ ", "•", "‣", "·", "▪", "◦", "●")
+_SHORT_LINE = 16
+_POLICY = ("terms of use", "privacy policy", "cookie policy", "uses cookies", "use of cookies", "use cookies")
+"""C4's phrases (arXiv 1910.10683, its code)."""
+_SALES = (
+    *("click here", "limited offer", "order now", "order today", "buy now", "call now", "act now", "free shipping"),
+    *("fast shipping", "shipping worldwide", "no prescription", "best price", "lowest price", "money back"),
+    *("special offer", "discount", "cheap", "% off", "save big", "satisfaction guaranteed", "risk free", "!!!"),
+)
+"""Phrases of advertising (ours)."""
+
+
+def n_words(m: Measured) -> float:
+    """Words."""
+    return m.n_words
+
+
+def word_length(m: Measured) -> float | None:
+    """Mean characters of a word, times 3 over the shortest mean of its language; nothing where blanks part no words."""
+    return share(m.ends[-1], m.n_words) * 3 / m.language.shortest_mean_word if m.language.spaced else None
+
+
+def long_words(m: Measured) -> float | None:
+    """Mean characters of a word, times 10 over the longest mean of its language; nothing where blanks part no words."""
+    return share(m.ends[-1], m.n_words) * 10 / m.language.longest_mean_word if m.language.spaced else None
+
+
+def hashes(m: Measured) -> float:
+    """Hash signs per word."""
+    return share(m.text.count("#"), m.n_words)
+
+
+def ellipses(m: Measured) -> float:
+    """Ellipses ("..." or "…") per word."""
+    return share(m.text.count("...") + m.text.count("…"), m.n_words)
+
+
+def bullets(m: Measured) -> float:
+    """Lines that begin with a bullet, over lines."""
+    return share(sum(line.startswith(_BULLETS) for line in m.lines), len(m.lines))
+
+
+def ellipsis_lines(m: Measured) -> float:
+    """Lines that end in an ellipsis, over lines."""
+    return share(sum(line.endswith(("...", "…")) for line in m.lines), len(m.lines))
+
+
+def letters(m: Measured) -> float:
+    """Words with a letter, over words with a letter or a digit (else the commas of prose would count)."""
+    lettered, wordy = m.table.lettered[m.ids], m.table.wordy[m.ids]
+    return share(np.count_nonzero(lettered), np.count_nonzero(wordy))
+
+
+def stop_words(m: Measured) -> float | None:
+    """Different function words of the text's language; nothing where we have no list of them."""
+    if not m.language.stop_words:
+        return None
+    wanted = m.table.numbers(sorted(m.language.stop_words))
+    return int((m.table.folded[m.ids] == wanted[:, None]).any(axis=1).sum())
+
+
+def duplicate_lines(m: Measured) -> float:
+    """Lines that occurred before, over lines; those under 16 characters, such as brackets and cells, do not count."""
+    return _duplicates([line for line in m.lines if len(line) >= _SHORT_LINE])
+
+
+def duplicate_line_characters(m: Measured) -> float:
+    """Characters of lines that occurred before, over those of lines."""
+    return _duplicate_characters(m.lines)
+
+
+def duplicate_paragraphs(m: Measured) -> float:
+    """Paragraphs (between blank lines, of several sentences or lines) that occurred before, over paragraphs."""
+    return _duplicates(m.paragraphs)
+
+
+def duplicate_paragraph_characters(m: Measured) -> float:
+    """Characters of paragraphs that occurred before, over those of paragraphs."""
+    return _duplicate_characters(m.paragraphs)
+
+
+def top_gram(n: int) -> Score:
+    """The score of the commonest n-gram."""
+
+    def score(m: Measured) -> float:
+        k = n * m.language.word
+        places, grams = m.repeats[k]
+        if not len(grams):
+            return 0.0
+        counts = np.bincount(grams)
+        commonest = places[(counts == counts.max())[grams]]
+        longest = (m.ends[commonest + k] - m.ends[commonest]).max()
+        return float(counts.max() * longest / m.n_characters)
+
+    score.__doc__ = (
+        f"Characters of the commonest {n}-gram that occurs twice (of equals the longest), times its uses, over all."
+    )
+    return score
+
+
+def duplicate_grams(n: int) -> Score:
+    """The score of all n-grams that occurred before."""
+
+    def score(m: Measured) -> float:
+        k = n * m.language.word
+        places, grams = m.repeats[k]
+        if not len(grams):
+            return 0.0
+        first = np.full(int(grams.max()) + 1, m.n_tokens)
+        np.minimum.at(first, grams, places)
+        again = places[first[grams] != places]
+        edges = np.bincount(again, minlength=m.n_tokens + 1)
+        edges[k:] -= np.bincount(again + k, minlength=m.n_tokens + 1)[k:]
+        return float(m.lengths[np.cumsum(edges[:-1]) > 0].sum() / m.n_characters)
+
+    score.__doc__ = f"Characters of words inside a {n}-gram that occurred before, each word once, over all."
+    return score
+
+
+def links(m: Measured) -> float:
+    """Characters of a page in links, over those outside of its furniture (of Markdown: in links, over all)."""
+    return m.link_share
+
+
+def boilerplate(m: Measured) -> float:
+    """Characters of a page's furniture over all of it, where what is left has no sentence; else 0."""
+    return m.chrome_share if m.chrome_share and not sentences(m) else 0.0
+
+
+def lorem_ipsum(m: Measured) -> float:
+    """Occurrences of "lorem ipsum"."""
+    return m.folded.count("lorem ipsum")
+
+
+def curly_lines(m: Measured) -> float:
+    """Lines with a curly bracket, code and tables with them, over lines (C4 drops a page with any)."""
+    if "{" not in m.whole and "}" not in m.whole:
+        return 0.0
+    lines = [line for line in m.whole.split("\n") if line and not line.isspace()]
+    return share(sum("{" in line or "}" in line for line in lines), len(lines))
+
+
+def sentences(m: Measured) -> float | None:
+    """Words that end in a sentence's mark; nothing where none is written."""
+    if not m.language.marked:
+        return None
+    if not m.language.spaced:
+        return sum(map(m.text.count, SENTENCE_ENDS))
+    return int(np.count_nonzero(m.table.ending[m.ids]))
+
+
+def sentences_beside_policy(m: Measured) -> float | None:
+    """The same outside of lines on cookies, terms and privacy (C4's phrases); nothing where no such line is."""
+    if not any(phrase in m.folded for phrase in _POLICY):
+        return None
+    lines = (line for line in m.lines if not any(phrase in line.lower() for phrase in _POLICY))
+    return sum(ends_sentence(word) for line in lines for word in line.split())
+
+
+def capital_lines(m: Measured) -> float:
+    """Characters in lines of at least 20 letters more than half of which are capitals, over all."""
+    capital = m.classes == UPPER
+    if 20 * np.count_nonzero(capital) < len(capital) // 2:
+        return 0.0  # too few for a twentieth of the text to be half capitals
+    starts = m.line_starts
+    cased = capital | (m.classes == LOWER) | (m.classes == LETTER)
+    capitals = np.add.reduceat(capital, starts, dtype=np.int64)
+    lettered = np.add.reduceat(cased, starts, dtype=np.int64)
+    loud = (lettered >= 20) & (2 * capitals > lettered)
+    return share(np.diff(starts, append=len(capital))[loud].sum(), len(capital))
+
+
+def end_marks(m: Measured) -> float | None:
+    """Lines that end in a mark or a quote, over lines; nothing where sentences have none."""
+    if not m.language.marked:
+        return None
+    return share(sum(line[-1] in _LINE_ENDS for line in m.lines), len(m.lines))
+
+
+def short_lines(m: Measured) -> float | None:
+    """Lines of up to 30 characters, over lines; nothing where blanks part no words."""
+    return share(sum(len(line) <= 30 for line in m.lines), len(m.lines)) if m.language.spaced else None
+
+
+def newlines(m: Measured) -> float:
+    """Line breaks per word."""
+    return share(m.text.count("\n"), m.n_words)
+
+
+def sales(m: Measured) -> float:
+    """Phrases of advertising (a list of ours, in English) per hundred words."""
+    return 100 * share(sum(map(m.folded.count, _SALES)), m.n_words)
+
+
+def odd_pairs(m: Measured) -> float:
+    """Pairs of neighbours where a small letter meets a capital, or a letter and a digit meet, over pairs of both."""
+    kinds = m.classes
+    pairs = np.bincount(kinds[:-1] * 8 + kinds[1:], minlength=64).reshape(8, 8)
+    words = [LOWER, UPPER, LETTER, DIGIT]
+    odd = pairs[LOWER, UPPER] + pairs[[LOWER, UPPER], DIGIT].sum() + pairs[DIGIT, [LOWER, UPPER]].sum()
+    return share(odd, pairs[np.ix_(words, words)].sum())
+
+
+def bad_characters(m: Measured) -> float:
+    """Characters that belong into no text (control, private, unassigned, replacement), over all but blanks."""
+    return share(m.class_counts[BAD], m.class_counts.sum() - m.class_counts[[BLANK, NEWLINE]].sum())
+
+
+def packed(m: Measured) -> float:
+    """Bytes of the first 64 KiB after zstd at level 1, over bytes before; 0.4 for less than 1,000 bytes."""
+    return m.packed_share
+
+
+def share(n: Any, of: Any) -> float:
+    """A quotient that is 0 where there is nothing to divide by."""
+    return float(n / of) if of else 0.0
+
+
+def _duplicates(items: list[str]) -> float:
+    return share(len(items) - len(set(items)), len(items))
+
+
+def _duplicate_characters(items: list[str]) -> float:
+    distinct = set(items)
+    if len(distinct) == len(items):
+        return 0.0
+    return 1 - share(sum(map(len, distinct)), sum(map(len, items)))
