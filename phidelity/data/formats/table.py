@@ -61,7 +61,10 @@ def _html(blob: Blob) -> Iterator[Part | Reject]:
 def _posts_or_book(blob: Blob) -> Iterator[Part | Reject]:
     """XML by its head: a dump of posts, which is read as a stream, or a book."""
     stream = io.BufferedReader(_Raw(blob.stream), 1 << 16)
-    reader = read_posts if b"<posts" in stream.peek(1 << 12)[: 1 << 12] else read_xml
+    head = stream.peek(1 << 12)[: 1 << 12]
+    if b"<!ENTITY" in head:
+        raise BadFileError("xml_entities")
+    reader = read_posts if b"<posts" in head else read_xml
     yield from reader(blob._replace(stream=stream))
 
 
