@@ -1,5 +1,14 @@
-from phidelity.data.formats.html import html_text
+import gzip
+import io
+import zipfile
+
+import pytest
+
+from phidelity.data.formats.blob import Blob
+from phidelity.data.formats.charset import mend
+from phidelity.data.formats.html import html_text, read_html
 from phidelity.data.formats.plain import clean, read_markdown, unwrap
+from phidelity.data.formats.table import read_file
 
 PAGE = """<!DOCTYPE html><html><head><title>no</title><style>p {}</style></head><body>
 <nav><a href="/">Home</a></nav>
@@ -66,3 +75,214 @@ def test_markdown_loses_front_matter_and_comments_only():
     assert (
         read_markdown("---\ntitle: x\n---\n# A\n<!-- no\nno -->\n```\n  code\n```\n").text == "# A\n\n```\n  code\n```"
     )
+
+
+TEX = r"""\documentclass{article}\usepackage{amsmath}
+\begin{document}
+\section{Limits}\label{sec:limits}
+A sequence $a_n$ % a comment
+has the limit~$L$ (see \cite{knuth}) if
+\begin{equation}\label{eq:one}
+\lim_{n\to\infty} a_n = L.
+\end{equation}
+\begin{itemize}\item one \item \emph{two} sets\end{itemize}
+\begin{verbatim}
+for x in y:
+    print(x)
+\end{verbatim}
+\begin{tabular}{ll} name & use \\ \hline for & loops \\ \end{tabular}
+\begin{tikzpicture}\draw (0,0);\end{tikzpicture}
+\end{document}"""
+
+
+def one(name, data):
+    """The only part of a file, or the reason for none."""
+    data = data.encode() if isinstance(data, str) else data
+    items = [found.item for found in read_file(Blob(name, io.BytesIO(data), len(data)))]
+    assert len(items) == 1, items
+    return items[0]
+
+
+def test_tex_keeps_formulas_code_and_tables_and_loses_its_machinery():
+    part = one("a.tex", TEX)
+    assert part.meta == {"profile": "mathematics", "title": "Limits"}
+    assert "A sequence $a_n$ has the limit $L$ (see ) if" in part.text
+    assert "\\begin{equation}\n\\lim_{n\\to\\infty} a_n = L.\n\\end{equation}" in part.text
+    assert "- one\n" in part.text
+    assert "- two sets" in part.text
+    assert "for x in y:\n    print(x)" in part.text
+    assert "name | use\nfor | loops" in part.text
+    assert not any(gone in part.text for gone in ("comment", "tikz", "label", "documentclass", "knuth"))
+
+
+def test_mathml_becomes_tex_by_its_annotation_or_by_its_elements():
+    annotated = "<semantics><mi>x</mi><annotation encoding='application/x-tex'>\\bar x</annotation></semantics>"
+    built = (
+        "<mrow><mi>x</mi><mo>=</mo><mfrac><mn>1</mn><msqrt><mn>2</mn></msqrt></mfrac>"
+        "<mo>×</mo><msubsup><mi>a</mi><mi>i</mi><mn>2</mn></msubsup></mrow>"
+    )
+    page = f"<p>Let <math>{annotated}</math> and <math display='block'>{built}</math> be so.</p>"
+    assert html_text(page) == "Let $\\bar x$ and $$x = \\frac{1}{\\sqrt{2}}\\times a_{i}^{2}$$ be so."
+    katex = f"<span class='katex'><math>{annotated}</math><span class='katex-html' aria-hidden='true'>x̄</span></span>"
+    assert html_text(f"<p>See {katex}.</p>") == "See $\\bar x$."
+    assert html_text("<p>It is <script type='math/tex'>a^2</script>.</p>") == "It is $a^2$."
+
+
+def test_code_in_a_page_keeps_its_indentation_and_its_language():
+    page = '<p>Run:</p><pre><code class="language-rust">fn main() {\n    let x = <b>1</b>;\n\n}\n</code></pre>'
+    assert html_text(page) == "Run:\n\n```rust\nfn main() {\n    let x = 1;\n\n}\n```"
+
+
+def test_tables_of_data_become_rows_and_tables_of_layout_do_not():
+    data = "<table><tr><th>a</th><th>b</th></tr><tr><td>1</td><td>two<br>lines</td></tr></table>"
+    assert html_text(data) == "a | b\n1 | two lines"
+    layout = "<table><tr><td><h1>Title</h1><p>One.</p><p>Two.</p></td></tr></table>"
+    assert html_text(layout) == "Title\n\nOne.\n\nTwo."
+
+
+def test_furniture_is_left_out_and_its_share_is_told():
+    menu = "".join(f"<a href='/{n}'>Item {n}</a> " for n in range(30))
+    page = f"<div id='nav'>{menu}</div><p>A sentence of the page.</p><div class='x'>{menu}</div>"
+    part = read_html(page)
+    assert part.text == "A sentence of the page."
+    assert part.meta["chrome_share"] > 0.9
+    assert part.meta["link_share"] > 0.7
+
+
+def test_cnxml_and_pretext_give_prose_with_formulas_lists_and_tables():
+    cnxml = (
+        '<document xmlns="http://cnx.rice.edu/cnxml" xmlns:m="http://www.w3.org/1998/Math/MathML">'
+        "<title>Sets</title><metadata><x>hidden</x></metadata><content>"
+        "<para>A set <m:math><m:mi>A</m:mi></m:math> has <term>members</term>.</para>"
+        "<list><item>one</item><item>two</item></list>"
+        "<table><tgroup><tbody><row><entry>a</entry><entry>b</entry></row></tbody></tgroup></table></content></document>"
+    )
+    part = one("index.cnxml", cnxml)
+    assert part.text == "Sets\n\nA set $A$ has members.\n\n- one\n- two\n\na | b"
+    assert part.meta["title"] == "Sets"
+    pretext = "<section><title>Sums</title><p>So <m>a+b</m>:<me>c = 1</me></p><ul><li><p>first</p></li></ul></section>"
+    assert one("s.ptx", pretext).text == "Sums\n\nSo $a+b$:$$c = 1$$\n\n- first"
+
+
+def test_rst_loses_its_markup_and_keeps_code():
+    text = (
+        "PEP: 8\nTitle: A style\nCreated: 05-Jul-2001\n\nIntroduction\n============\n\nSee :pep:`20` and ``code``,\n"
+        "or `the page <http://a.example>`__ of that long name::\n\n    if x:\n        y()\n\n.. note::\n   Kept.\n\n"
+        ".. image:: a.png\n   :width: 3\n\n.. a comment\n"
+    )
+    part = one("pep.rst", text)
+    assert part.meta == {"title": "A style", "date": "2001-07-05", "date_from": "field Created"}
+    assert "See PEP 20 and `code`," in part.text
+    assert "or the page of that long name:\n\n    if x:\n        y()" in part.text
+    assert "Kept." in part.text
+    assert not any(gone in part.text for gone in ("a.png", "width", "comment", "===", "::"))
+
+
+def test_mediawiki_text_is_found_by_its_look_and_read():
+    text = (
+        "{{Infobox|name={{nested|x}}}}'''Oslo''' is a [[city]] in [[Kingdom of Norway|Norway]].<ref>gone</ref>\n\n"
+        "== Size ==\n* <math>a^2</math>\n{| class=x\n! Year !! People\n|-\n| 1900 || 230\n|}\n[[File:a.png|thumb|b]]\n"
+        "== References ==\n{{reflist}}"
+    )
+    assert one("oslo.txt", text).text == "Oslo is a city in Norway.\n\nSize\n\n- $a^2$\nYear | People\n1900 | 230"
+
+
+def test_a_dump_of_questions_gives_threads_with_the_accepted_answer_first():
+    row = '<row Id="{}" PostTypeId="{}" {} CreationDate="2019-01-0{}T00" Score="{}" Body="&lt;p&gt;{}&lt;/p&gt;" />'
+    rows = [
+        row.format(1, 1, 'Title="Why?" AcceptedAnswerId="3"', 1, 5, "I ask."),
+        row.format(2, 2, 'ParentId="1"', 2, 9, "Loved."),
+        row.format(3, 2, 'ParentId="1"', 3, 1, "Accepted."),
+        row.format(4, 2, 'ParentId="77"', 4, 1, "Orphan."),
+    ]
+    data = f'<?xml version="1.0"?><posts>{"".join(rows)}</posts>'.encode()
+    items = [found.item for found in read_file(Blob("Posts.xml", io.BytesIO(data), len(data)))]
+    assert items[0].text == "Why?\n\nI ask.\n\nAnswer:\n\nAccepted.\n\nAnswer:\n\nLoved."
+    assert (items[0].meta["license"], items[0].meta["date"]) == ("CC BY-SA 4.0", "2019-01-03")
+    assert items[1].reason == "answer_without_question"
+
+
+def test_parquet_and_arrow_give_a_document_a_row(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import ipc, parquet
+
+    table = pyarrow.table({"text": ["one", None, "three"], "license": ["MIT", "MIT", "CC0-1.0"]})
+    parquet.write_table(table, tmp_path / "a.parquet")
+    with ipc.new_stream(str(tmp_path / "data-0.arrow"), table.schema) as writer:
+        writer.write_table(table)
+    for name in ("a.parquet", "data-0.arrow"):
+        with open(tmp_path / name, "rb") as stream:
+            items = [found.item for found in read_file(Blob(name, stream))]
+        assert [getattr(item, "text", None) or item.reason for item in items] == ["one", "bad_record", "three"]
+        assert items[2].meta["license"] == "CC0-1.0"
+
+
+def test_a_document_of_word_gives_paragraphs_tables_and_formulas():
+    body = (
+        '<w:document xmlns:w="w" xmlns:m="m"><w:body><w:p><w:r><w:t>A line with </w:t></w:r><m:oMath><m:r><m:t>x=1'
+        "</m:t></m:r></m:oMath></w:p><w:tbl><w:tr><w:tc><w:p><w:r><w:t>a</w:t></w:r></w:p></w:tc><w:tc><w:p><w:r><w:t>b</w:t>"
+        "</w:r></w:p></w:tc></w:tr></w:tbl></w:body></w:document>"
+    )
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("word/document.xml", body)
+    assert one("a.docx", file.getvalue()).text == "A line with $x=1$\n\na | b"
+
+
+def test_text_that_was_decoded_wrongly_is_mended_and_other_text_is_not():
+    text = "“Every” — it’s a café in München."
+    assert mend(text.encode().decode("cp1252", "replace")) == text
+    for right in (text, "Â is a letter", "São Paulo", "naïve café", "Ãƒ"[:1]):
+        assert mend(right) == right
+
+
+def warc(*records):
+    out = b""
+    for kind, head, body in records:
+        http = f"HTTP/1.1 {head}\r\n\r\n".encode() + body
+        out += (
+            f"WARC/1.0\r\nWARC-Type: {kind}\r\n"
+            f"WARC-Target-URI: http://a.example/\r\nWARC-Date: 2024-05-18T01:02:03Z\r\n"
+            f"Content-Type: application/http; msgtype={kind}\r\nContent-Length: {len(http)}\r\n\r\n"
+        ).encode() + http
+        out += b"\r\n\r\n"
+    return out
+
+
+def test_web_archives_are_undone_from_chunks_and_packing_and_charsets():
+    page = "<p>Käse und Brot.</p>".encode()
+    packed = gzip.compress(page)
+    chunks = b"5\r\n" + packed[:5] + b"\r\n" + f"{len(packed) - 5:x}\r\n".encode() + packed[5:] + b"\r\n0\r\n\r\n"
+    data = warc(
+        ("response", "200 OK\r\nContent-Type: text/html; charset=iso-8859-1", page),
+        (
+            "response",
+            "200 OK\r\nContent-Type: text/html\r\nContent-Encoding: gzip\r\nTransfer-Encoding: chunked",
+            chunks,
+        ),
+        ("response", "200 OK\r\nContent-Type: text/html\r\nTransfer-Encoding: chunked", page),
+        ("response", "404 Not Found\r\nContent-Type: text/html", page),
+        ("response", "200 OK\r\nContent-Type: image/png", page),
+        ("response", "200 OK\r\nContent-Type: text/html", b""),
+        ("response", "200 OK\r\nContent-Type: text/html", page),
+    )
+    items = [found.item for found in read_file(Blob("a.warc", io.BytesIO(data[:-20]), len(data)))]
+    texts = [getattr(item, "text", None) or item.reason for item in items]
+    assert texts == [*["Käse und Brot."] * 3, "http_status", "not_html", "empty", "truncated"]
+    assert items[0].meta["date"] == "2024-05-18"
+    assert items[0].meta["url"] == "http://a.example/"
+
+
+def test_a_packed_body_that_would_fill_the_memory_is_cut_at_the_limit(monkeypatch):
+    monkeypatch.setattr("phidelity.data.formats.warc.MAX_DOCUMENT", 1 << 20)
+    bomb = gzip.compress(b"<p>x</p>" * (1 << 20))
+    data = warc(("response", "200 OK\r\nContent-Type: text/html\r\nContent-Encoding: gzip", bomb))
+    assert one("a.warc", data).reason == "bomb"
+
+
+def test_a_book_of_project_gutenberg_loses_its_licence_and_its_line_ends():
+    text = (
+        "Title page\n*** START OF THE PROJECT GUTENBERG EBOOK X ***\nAlice was beginning to get very tired of sitting\n"
+        "by her sister on the bank.\n*** END OF THE PROJECT GUTENBERG EBOOK X ***\nlicence"
+    )
+    assert one("a.txt", text).text == "Alice was beginning to get very tired of sitting by her sister on the bank."

@@ -11,7 +11,7 @@ from phidelity import terminal
 from phidelity.cli.options import ANY, json_option
 from phidelity.config import UserError
 
-BENCHES = ("train", "generate", "endpoint", "tokenizer", "make-checkpoint", "convert")
+BENCHES = ("train", "data", "generate", "endpoint", "tokenizer", "make-checkpoint", "convert")
 
 
 @click.command()
@@ -23,18 +23,24 @@ BENCHES = ("train", "generate", "endpoint", "tokenizer", "make-checkpoint", "con
 )
 @json_option
 def bench(name: str, model: Path | None, peers: Sequence[str], shape: str, as_json: bool) -> None:
-    """Measure speed against peers: `train`, `generate`, `tokenizer`, or how full `endpoint` keeps a server's slots.
+    """Measure speed: `train`, `data`, `generate`, `tokenizer`, or how full `endpoint` keeps a server's slots.
 
     `make-checkpoint` writes a random checkpoint at MODEL, and `convert` streams the one at MODEL into GGUF.
     """
-    from phidelity.bench import convert, endpoint, generate, make_checkpoint, tokenizer, train
+    from phidelity.bench import convert, data, endpoint, generate, make_checkpoint, tokenizer, train
     from phidelity.device import describe_machine
 
     if (name in ("make-checkpoint", "convert")) != (model is not None):
         raise click.UsageError("make-checkpoint and convert take a MODEL, the others none.")
 
     places = dict(_pair(peer) for peer in peers)
-    runs = {"train": train.run, "generate": generate.run, "endpoint": endpoint.run, "tokenizer": tokenizer.run}
+    runs = {
+        "train": train.run,
+        "data": data.run,
+        "generate": generate.run,
+        "endpoint": endpoint.run,
+        "tokenizer": tokenizer.run,
+    }
     if model:
         with terminal.watching(sys.stderr) as progress:
             is_new = name == "make-checkpoint"

@@ -10,6 +10,7 @@ import zstandard
 from pydantic import ValidationError
 
 from phidelity.config import UserError
+from phidelity.data.look_funnel import funnel_file, show_funnel
 from phidelity.records import Conversation, Document, PreferencePair, Problem, Record, read_records
 from phidelity.tokenizer.bpe import Tokenizer
 
@@ -27,9 +28,14 @@ def look(path: Path, n: int = 3) -> Iterator[str]:
     """A paragraph of counts for each file of records under `path`, followed by its first `n` records."""
     if not path.exists():
         raise UserError(f"{path} does not exist; expected a file of records or a folder with some. Check the path.")
+    funnel = funnel_file(path)
+    if funnel:
+        yield from show_funnel(funnel, n)
+    if path.name == "dropped.json":
+        return
     files = [path] if path.is_file() else sorted([*path.rglob("*.jsonl"), *path.rglob("*.jsonl.zst")])
     kinds = {file: kind for file in files if (kind := kind_of(file))}
-    if not kinds:
+    if not kinds and not funnel:
         raise UserError(
             f"{path} holds no records; expected *.jsonl or *.jsonl.zst of documents, chats, pairs or problems."
         )

@@ -78,6 +78,7 @@ class _Page:
     """Characters of links in the block under way."""
     n_links: int = 0
     n_text: int = 0
+    n_kept: int = 0
     n_chrome: int = 0
 
     def end_block(self, *, tight: bool = False, heading: bool = False) -> None:
@@ -92,6 +93,7 @@ class _Page:
                 if links > _ONLY_LINKS * len(text) and not heading and text[-1] not in ".!?。！？":
                     self.n_chrome += len(text)
                 else:
+                    self.n_kept += len(text)
                     self.lines.append(self.prefix + text)
                 self.prefix = ""
         if not tight and self.lines and self.lines[-1]:
@@ -105,7 +107,7 @@ def read_html(html: str) -> Part:
     if tree.body is not None:
         _walk(tree.body, page)
     page.end_block()
-    chrome = page.n_chrome / (page.n_chrome + page.n_text) if page.n_chrome else 0.0
+    chrome = page.n_chrome / (page.n_chrome + page.n_kept) if page.n_chrome else 0.0
     shares = {"link_share": page.n_links / max(1, page.n_text), "chrome_share": chrome}
     return Part(clean("\n".join(page.lines)), meta={**_head(tree), **{key: round(n, 4) for key, n in shares.items()}})
 
@@ -172,11 +174,16 @@ def _enter(node: LexborNode, tag: str, page: _Page) -> bool:
     elif tag == "script":
         kind = node.attributes.get("type") or ""
         if kind.startswith("math/tex"):
-            page.text.append(dollars((node.text_content or "").strip(), display="display" in kind))
+            page.text.append(dollars(_inner(node).strip(), display="display" in kind))
         return False
     elif tag == "img":
         page.text.append(_formula_image(node))
     return True
+
+
+def _inner(script: Any) -> str:
+    """What stands in a script."""
+    return (script.child.text_content or "") if script.child is not None else ""
 
 
 def _open(node: LexborNode, tag: str, page: _Page) -> None:

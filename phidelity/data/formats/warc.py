@@ -63,8 +63,10 @@ def _record(record: Any, number: str) -> Part | Reject:
     kind = (http.get("Content-Type") or "").lower()
     if kind and not kind.startswith(_PAGES):
         return Reject("not_html", locator, len(data))
-    body = _body(data, http)
-    return Reject("damaged", locator, len(data)) if body is None else _page(body, kind, locator, meta)
+    body = http_body(data, http)
+    if body is None or len(body) > MAX_DOCUMENT:
+        return Reject("damaged" if body is None else "bomb", locator, len(data))
+    return _page(body, kind, locator, meta)
 
 
 def declared_charset(data: bytes) -> list[str]:
@@ -73,7 +75,7 @@ def declared_charset(data: bytes) -> list[str]:
     return [found[1].decode("ascii")] if found else []
 
 
-def _body(data: bytes, http: Any) -> bytes | None:
+def http_body(data: bytes, http: Any) -> bytes | None:
     """The bytes that a browser would see; None where they cannot be had. Bodies stored undone are taken as they are."""
     if "chunked" in (http.get("Transfer-Encoding") or "").lower():
         data = _unchunked(data)
@@ -106,21 +108,21 @@ def _unchunked(data: bytes) -> bytes:
 
 def _inflated(data: bytes, window: int) -> bytes | None:
     try:
-        return zlib.decompressobj(window).decompress(data, MAX_DOCUMENT)
+        return zlib.decompressobj(window).decompress(data, MAX_DOCUMENT + 1)
     except zlib.error:
         return None
 
 
 def _unbrotlied(data: bytes) -> bytes | None:
     try:
-        return brotli.Decompressor().process(data, output_buffer_limit=MAX_DOCUMENT)
+        return brotli.Decompressor().process(data, output_buffer_limit=MAX_DOCUMENT + 1)
     except brotli.error:
         return None
 
 
 def _unzstd(data: bytes) -> bytes | None:
     try:
-        return zstandard.ZstdDecompressor().stream_reader(data).read(MAX_DOCUMENT)
+        return zstandard.ZstdDecompressor().stream_reader(data).read(MAX_DOCUMENT + 1)
     except zstandard.ZstdError:
         return None
 

@@ -150,7 +150,8 @@ class _Writer:
         if text:
             self.lines.append(self.prefix + text)
             self.prefix = ""
-            self.lines += [] if tight else [""]
+        if not tight and self.lines and self.lines[-1]:
+            self.lines.append("")
 
     def _whole(self, element: etree._Element, action: str) -> None:
         """Elements whose contents are one thing."""

@@ -1,0 +1,219 @@
+"""`phi bench data`: megabytes a second, one thread, of the data room's hot paths, against datatrove in its own Python.
+
+Row `rules` scores and judges documents by all rules; the peer runs its own Gopher repetition, Gopher quality, C4 and
+FineWeb filters over the same documents, each to its first failure. Row `extract` takes a web archive to text, HTTP and
+charsets included, per byte of HTML body; the peer reads it with warcio and extracts with trafilatura, as datatrove
+does. Give the peer by `--peer datatrove=FOLDER`, a virtual environment that holds `datatrove[processing,io]`.
+Documents are those of `$PHI_TEST_DATA/corpus` where that is set, else the running Python's own; rounds alternate,
+processor seconds count, medians are reported.
+"""
+
+import io
+import json
+import os
+import statistics
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from phidelity.config import UserError
+from phidelity.data.formats.blob import Blob, Part
+from phidelity.data.formats.warc import read_warc
+from phidelity.data.rules import judge
+from phidelity.data.sources import Source, read_source
+from phidelity.records import Document
+
+ROUNDS = 3
+RULE_BYTES = 1_500_000
+"""Documents that both sides judge (ours): the peer needs some seconds for them."""
+_SOURCES = ("wikipedia_wikitext", "d2l_en", "plainlanguage_gov", "python_peps", "openstax_psychology")
+"""English prose of several kinds in the test data."""
+_CRAWL = "crawl_sim_warc/crawl_sim_warc.warc.gz"
+
+
+class _Work(NamedTuple):
+    """One row: how much is worked on, by us and by the peer's script."""
+
+    what: str
+    n_bytes: int
+    ours: Callable[[], Any]
+    script: str
+    data: bytes
+    peer: str
+
+
+def run(peers: dict[str, Path] | None = None) -> list[dict[str, Any]]:
+    """Rows of the table: what, ours, unit, peer, theirs, ratio."""
+    python = _python((peers or {}).get("datatrove"))
+    return [_row(work, python) for work in (_rules(), _extract())]
+
+
+def _rules() -> _Work:
+    documents = _documents()
+    texts = [document.text for document in documents]
+
+    def ours() -> None:
+        for text in texts:
+            judge(text, "prose")
+
+    data = "".join(json.dumps(text) + "\n" for text in texts).encode()
+    n_bytes = sum(len(text.encode()) for text in texts)
+    return _Work("rules", n_bytes, ours, _PEER_RULES, data, "datatrove: Gopher, C4, FineWeb")
+
+
+def _extract() -> _Work:
+    archive = _archive()
+    n_bytes = sum(_body_sizes(archive))
+
+    def ours() -> None:
+        n = sum(isinstance(item, Part) for item in read_warc(Blob("x.warc.gz", io.BytesIO(archive))))
+        assert n > 10, f"{n} pages came out of the archive"
+
+    return _Work("extract", n_bytes, ours, _PEER_EXTRACT, archive, "datatrove's way: warcio, trafilatura")
+
+
+def _row(work: _Work, python: Path | None) -> dict[str, Any]:
+    times: dict[str, list[float]] = {"ours": [], "theirs": []}
+    work.ours()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "data")
+        path.write_bytes(work.data)
+        for _ in range(ROUNDS):
+            start = time.process_time()
+            work.ours()
+            times["ours"].append(time.process_time() - start)
+            if python:
+                times["theirs"].append(_peer_seconds(python, work.script, path))
+    rates = {side: work.n_bytes / statistics.median(taken) / 1e6 for side, taken in times.items() if taken}
+    theirs = rates.get("theirs")
+    return {
+        "what": work.what,
+        "ours": rates["ours"],
+        "unit": "MB/s",
+        "peer": work.peer if theirs else None,
+        "theirs": theirs,
+        "ratio": rates["ours"] / theirs if theirs else None,
+    }
+
+
+def _python(folder: Path | None) -> Path | None:
+    if folder is None:
+        return None
+    python = folder / "bin/python"
+    if not python.exists():
+        raise UserError(f"--peer datatrove: no bin/python in {folder}; expected a virtual environment with datatrove.")
+    return python
+
+
+def _peer_seconds(python: Path, script: str, path: Path) -> float:
+    command = [str(python), "-c", script, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": ""})
+    if done.returncode:
+        raise UserError(
+            f"datatrove's side failed: {done.stderr.strip()[-300:]}. Install datatrove[processing,io] there."
+        )
+    return float(done.stdout.strip().split("\n")[-1])
+
+
+def _test_data() -> Path | None:
+    folder = Path(os.environ.get("PHI_TEST_DATA", "nowhere")) / "corpus"
+    return folder if folder.is_dir() else None
+
+
+def _documents() -> list[Document]:
+    """English prose, taken evenly from its sources."""
+    corpus = _test_data()
+    sources = [Source(name, str(corpus / name)) for name in _SOURCES] if corpus else [Source("docs", "python:docs")]
+    chosen: list[Document] = []
+    for source in sources:
+        left = RULE_BYTES // len(sources)
+        for item in read_source(source):
+            if left <= 0:
+                break
+            if isinstance(item, Document):
+                chosen.append(item)
+                left -= len(item.text.encode())
+    return chosen
+
+
+def _archive() -> bytes:
+    corpus = _test_data()
+    return (corpus / _CRAWL).read_bytes() if corpus else _made_archive()
+
+
+def _made_archive() -> bytes:
+    """Pages around the running Python's documentation, with a menu and a footer each."""
+    from fastwarc.stream_io import GzipWriter
+    from fastwarc.warc import WarcRecord, WarcRecordType
+
+    menu = "<ul>" + "".join(f'<li><a href="/{n}">Chapter {n}</a></li>' for n in range(60)) + "</ul>"
+    sink = io.BytesIO()
+    for number, document in enumerate(_documents()):
+        blocks = "".join(
+            f"<p>{part.replace('&', '&amp;').replace('<', '&lt;')}</p>\n" for part in document.text.split("\n\n")
+        )
+        page = (
+            f"<!DOCTYPE html><html><body><nav>{menu}</nav><main>{blocks}</main><footer>The end</footer></body></html>"
+        )
+        record = WarcRecord()
+        record.init_headers(record_type=WarcRecordType.response)
+        record.headers["WARC-Target-URI"] = f"http://docs.example/{number}"
+        head = "HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=utf-8\r\n\r\n"
+        record.set_bytes_content((head + page).encode())
+        writer = GzipWriter(sink)
+        record.write(writer)
+        writer.close()
+    return sink.getvalue()
+
+
+def _body_sizes(archive: bytes) -> list[int]:
+    """Bytes of the pages as a browser sees them."""
+    from fastwarc.warc import ArchiveIterator, WarcRecordType
+
+    from phidelity.data.formats.warc import http_body
+
+    sizes = []
+    for record in ArchiveIterator(io.BytesIO(archive), record_types=WarcRecordType.response, auto_decode="none"):
+        http = record.http_headers
+        if http is not None and http.status_code == 200 and "html" in (http.get("Content-Type") or ""):
+            sizes.append(len(http_body(record.reader.read(), http) or b""))
+    return sizes
+
+
+_PEER_RULES = """
+import json, sys, time
+from datatrove.data import Document
+from datatrove.pipeline.filters import C4QualityFilter, FineWebQualityFilter
+from datatrove.pipeline.filters import GopherQualityFilter, GopherRepetitionFilter
+filters = [GopherRepetitionFilter(), GopherQualityFilter()]
+filters += [C4QualityFilter(filter_no_terminal_punct=False), FineWebQualityFilter()]
+texts = [json.loads(line) for line in open(sys.argv[1], encoding="utf-8")]
+for one in filters:
+    one.filter(Document(text=texts[0], id="0"))
+start = time.process_time()
+for number, text in enumerate(texts):
+    for one in filters:
+        one.filter(Document(text=text, id=str(number)))
+print(time.process_time() - start)
+"""
+
+_PEER_EXTRACT = """
+import sys, time
+from trafilatura import extract
+from warcio.archiveiterator import ArchiveIterator
+start = time.process_time()
+with open(sys.argv[1], "rb") as stream:
+    for record in ArchiveIterator(stream):
+        http = record.http_headers
+        if record.rec_type != "response" or not http or http.get_statuscode() != "200":
+            continue
+        if "html" in (http.get_header("Content-Type") or ""):
+            try:
+                extract(record.content_stream().read(), favor_precision=True, include_comments=False, deduplicate=True)
+            except Exception:
+                pass
+print(time.process_time() - start)
+"""
