@@ -45,7 +45,7 @@ def one_thread() -> Iterator[None]:
 
 @cache
 def engine(n_slots: int = 64) -> LLM:
-    return LLM(random_model(), TOKENIZER, "random", n_slots=n_slots)
+    return LLM(random_model(), TOKENIZER, "random", n_running=n_slots)
 
 
 def random_prompts(n: int, longest: int = 100, seed: int = 0) -> list[tuple[int, ...]]:
@@ -106,7 +106,7 @@ def test_order_number_of_slots_and_history_change_nothing() -> None:
     expected = engine().complete(prompts, WARM)
     backwards = engine(16).complete(prompts[:50][::-1], WARM)[::-1]
     assert backwards == expected[:50]
-    assert LLM(engine().model, TOKENIZER, "fresh", n_slots=16).complete(prompts, WARM) == expected
+    assert LLM(engine().model, TOKENIZER, "fresh", n_running=16).complete(prompts, WARM) == expected
 
 
 def test_nested_and_equal_prompts_share_their_prefill_and_change_nothing() -> None:
@@ -219,7 +219,7 @@ def test_an_opened_model_answers_as_the_saved_one(tmp_path: Path) -> None:
 def test_logits_that_are_not_finite_end_that_request_alone() -> None:
     model = random_model()
     model.embed.weight[300] = float("nan")
-    llm = LLM(model, TOKENIZER, "broken", n_slots=16)
+    llm = LLM(model, TOKENIZER, "broken", n_running=16)
     prompts = [(5, 300, 7) if index % 3 == 0 else (5, 6, index) for index in range(40)]
     params = WARM.model_copy(update={"max_tokens": 3})
     completions = llm.complete(prompts, params)
@@ -256,12 +256,3 @@ def test_empty_and_foreign_prompts_are_refused_and_no_prompts_are_fine() -> None
         engine().complete([""], GREEDY)
     with pytest.raises(UserError, match="416 were given; the model knows 0 to 415"):
         engine().complete([(1, 416)], GREEDY)
-
-
-def test_a_second_call_during_a_stream_is_noticed() -> None:
-    llm = LLM(engine().model, TOKENIZER, "one", n_slots=16)
-    pieces = llm.stream((5, 6), WARM.model_copy(update={"seed": 1}))
-    next(pieces)
-    llm.complete([(1, 2)], GREEDY)
-    with pytest.raises(AssertionError, match="another call"):
-        list(pieces)

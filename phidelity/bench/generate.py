@@ -8,7 +8,8 @@ transformers runs static batches of 64, padded on the left, each until its longe
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections import abc
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,10 +18,10 @@ import torch
 
 from phidelity.checkpoint.huggingface import save_checkpoint
 from phidelity.completion import SamplingParams
-from phidelity.engine import sequence as engine
+from phidelity.engine.engine import Engine
 from phidelity.engine.llm import open_model
 from phidelity.engine.runner import Runner
-from phidelity.engine.scheduler import Scheduler
+from phidelity.engine.sequence import Sequence
 from phidelity.model.config import ModelConfig
 from phidelity.model.transformer import Transformer
 from phidelity.tokenizer.bpe import train
@@ -83,18 +84,16 @@ def _config(d_model: int) -> ModelConfig:
 
 
 def _our_side(folder: Path, load: Load) -> Callable[[], None]:
-    runner = Runner(open_model(folder).model, BATCH)
-    params, is_end = SamplingParams(), np.zeros(VOCAB_SIZE, dtype=bool)
+    model = open_model(folder).model
+    context_len = model.config.context_len
+    engine = Engine(Runner(model, n_rows=BATCH, cache_bytes=1 << 30, context_len=context_len), VOCAB_SIZE)
 
     def generate() -> None:
-        runner.forget()
-        sequences = [
-            engine.Sequence(index, np.array(prompt), index, limit)
-            for index, (prompt, limit) in enumerate(zip(load.prompts, load.limits, strict=True))
-        ]
-        scheduler = Scheduler(runner, params, sequences, is_end)
-        while scheduler.is_busy:
-            scheduler.step()
+        engine.scheduler.blocks.forget_all()
+        for prompt, limit in zip(load.prompts, load.limits, strict=True):
+            engine.add(Sequence(tuple(prompt), SamplingParams(), key=0, limit=limit))
+        while engine.is_busy:
+            engine.step()
 
     return generate
 
@@ -119,7 +118,7 @@ def _their_side(folder: Path, load: Load) -> Callable[[], None]:
     return generate
 
 
-def _left_padded(prompts: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+def _left_padded(prompts: abc.Sequence[abc.Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
     longest = max(map(len, prompts))
     tokens = torch.zeros(len(prompts), longest, dtype=torch.int64)
     mask = torch.zeros_like(tokens)

@@ -1,49 +1,70 @@
-"""The engine's front door: a model and its tokenizer as a Completer.
+"""The engine's front door: a model and its tokenizer as a Completer, for any number of threads at once.
 
 A Conversation is rendered as a chat and gets a new assistant turn. A plain text is the beginning of a document, with
 nothing before it: the end of text is only ever a target in our training (data/batch.py). Ids are taken as they are,
-so continuing inside a turn is done with ids. A prompt too long for the context is answered `context_exceeded`, never
-cut; generation that fills the context ends with `length` (phi-4 report §3: 16,384 positions after midtraining).
+so continuing inside a turn is done with ids. A prompt too long for the context is refused with the numbers (by
+`complete` as `context_exceeded`), never cut; generation that fills the context ends with `length` (phi-4 report §3:
+16,384 positions after midtraining).
 """
 
 from collections import abc
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
 
-import numpy as np
 import torch
 
 from phidelity.checkpoint.open import open_checkpoint
-from phidelity.completion import Capabilities, Completion, Prompt, SamplingParams, Usage, asked, check
+from phidelity.completion import Asked, Capabilities, Completion, Prompt, SamplingParams, Usage, asked, check
 from phidelity.config import UserError
 from phidelity.engine import sampling
+from phidelity.engine.blocks import BLOCK
+from phidelity.engine.engine import Engine
 from phidelity.engine.runner import Runner
-from phidelity.engine.scheduler import Scheduler
-from phidelity.engine.sequence import Finished, Sequence
+from phidelity.engine.sequence import Sequence
+from phidelity.engine.speculation import Speculator, measure
+from phidelity.engine.spill import BUDGET, Spill
 from phidelity.engine.stream import TextStream
-from phidelity.model.attention import CausalAttend
+from phidelity.engine.worker import Request, Worker
 from phidelity.model.transformer import Transformer
 from phidelity.records import Conversation
 from phidelity.tokenizer import chat
 from phidelity.tokenizer.bpe import Tokenizer
 
-SCORED_TOKENS = 4096
-"""Tokens in one forward pass of `logprobs` (*ours*)."""
-SCORED_LOGITS = 1 << 24
-"""Logits held at once while scoring (*ours*): 64 MiB."""
+CACHE_BYTES = 2 << 30
+"""Most that keys and values take in memory unless told otherwise (*ours*); rows at full context may need less."""
 
 
 class LLM:
-    """A Completer over a local model. One call at a time."""
+    """A Completer over a local model. All methods are safe from several threads; one engine serves them together."""
 
-    def __init__(self, model: Transformer, tokenizer: Tokenizer, name: str, *, n_slots: int = 64) -> None:
+    def __init__(
+        self,
+        model: Transformer,
+        tokenizer: Tokenizer,
+        name: str,
+        *,
+        n_running: int = 64,
+        cache_bytes: int = CACHE_BYTES,
+        context_len: int | None = None,
+        spill: Path | None = None,
+        spill_bytes: int = BUDGET,
+        speculate: bool = True,
+    ) -> None:
+        """`spill` is a folder for the prefix cache; `context_len` may be less than the model's."""
         self.name = name
         self.model = model.eval()
         self.tokenizer = tokenizer
-        self.context_len = model.config.context_len
-        self._runner = Runner(model, n_slots)
-        self._is_end = np.zeros(min(tokenizer.vocab_size, model.config.vocab_size), dtype=bool)
-        self._is_end[list(chat.stop_ids(tokenizer))] = True
+        self.context_len = min(context_len or model.config.context_len, model.config.context_len)
+        self.n_running = n_running
+        self._cache_bytes = cache_bytes
+        self._spill = (spill, spill_bytes) if spill else None
+        self._speculate = speculate
+        self._n_known = min(tokenizer.vocab_size, model.config.vocab_size)
+        self._end_ids = chat.stop_ids(tokenizer)
+        self._worker = Worker(self._make)
 
     @property
     def capabilities(self) -> Capabilities:
@@ -58,56 +79,98 @@ class LLM:
     ) -> list[Completion]:
         """`params.n` completions per prompt, in order. `on_done(index, completion)` is called as each one ends."""
         check(params)
-        completions: dict[int, Completion] = {}
-
-        def done(index: int, completion: Completion) -> None:
-            completions[index] = completion
-            if on_done:
-                on_done(index, completion)
-
+        sampling.check_ids(params, self._n_known)
         asks = asked(prompts, params)
         ids = [self.prompt_ids(one.prompt) for one in asks]
+        completions: dict[int, Completion] = {}
+        ended: SimpleQueue[int] = SimpleQueue()
+        requests: dict[int, Request] = {}
         for index, prompt in enumerate(ids):
-            if len(prompt) >= self.context_len:
-                done(index, _refused(prompt).model_copy(update={"index": asks[index].choice}))
-        sequences = self._sequences(ids, [one.repeat for one in asks], params)
-        scheduler = Scheduler(self._runner, params, sequences, self._is_end)
-        while scheduler.is_busy:
-            for finished in scheduler.step():
-                index = finished.sequence.index
-                done(index, self._completion(finished).model_copy(update={"index": asks[index].choice}))
+            if self._is_too_long(prompt, params):
+                completions[index] = _refused(prompt, asks[index])
+            else:
+                sequence = self._sequence(prompt, params, asks[index].repeat)
+                sequence.on_end = lambda index=index: ended.put(index)
+                requests[index] = self._request(sequence, asks[index].choice)
+        try:
+            self._worker.submit([request.sequence for request in requests.values()])
+            for index in list(completions):
+                if on_done:
+                    on_done(index, completions[index])
+            for _ in requests:
+                index = ended.get()
+                completions[index] = requests[index].result()
+                if on_done:
+                    on_done(index, completions[index])
+        finally:
+            for request in requests.values():
+                if not request.is_done:
+                    request.cancel()
         return [completions[index] for index in range(len(asks))]
+
+    def submit(
+        self,
+        prompt: Prompt,
+        params: SamplingParams,
+        *,
+        repeat: int = 0,
+        on_news: Callable[[], None] | None = None,
+    ) -> Request:
+        """Begin one completion and return at once; `repeat` tells `n` of them apart.
+
+        What is wrong with the request is raised here. `on_news` is called on the engine's thread after every token
+        and at the end; it must be quick, such as `lambda: loop.call_soon_threadsafe(event.set)`. Then `take` gives
+        what is new.
+        """
+        check(params)
+        sampling.check_ids(params, self._n_known)
+        ids = self.prompt_ids(prompt)
+        if self._is_too_long(ids, params):
+            room = f"the context holds {self.context_len}, of which one is for the answer"
+            raise UserError(f"The prompt has {len(ids)} tokens; {room}. Shorten it.")
+        sequence = self._sequence(ids, params, params.first_repeat + repeat)
+        sequence.text = sequence.text or TextStream(self.tokenizer, params.stop)
+        sequence.on_token = on_news
+        request = self._request(sequence, repeat)
+        self._worker.submit([sequence])
+        return request
 
     def stream(self, prompt: Prompt, params: SamplingParams) -> Iterator[str]:
         """The text of one completion as it grows, at whole characters; together it is `complete`'s text."""
-        check(params)
-        ids = self.prompt_ids(prompt)
-        if len(ids) >= self.context_len:
-            raise UserError(f"The prompt has {len(ids)} tokens; the context holds {self.context_len}. Shorten it.")
-        sequence = self._sequences([ids], [params.first_repeat], params)[0]
-        sequence.text = TextStream(self.tokenizer, params.stop)
-        scheduler = Scheduler(self._runner, params, [sequence], self._is_end)
-        n_sent = 0
-        while scheduler.is_busy:
-            scheduler.step()
-            if len(sequence.shown) > n_sent:
-                yield sequence.shown[n_sent:]
-                n_sent = len(sequence.shown)
-        if rest := sequence.text.finish():
-            yield rest
+        request = self.submit(prompt, params)
+        try:
+            for piece in request:
+                if piece.text:
+                    yield piece.text
+        finally:
+            request.cancel()
 
-    @torch.inference_mode()
     def logprobs(self, prompts: abc.Sequence[tuple[int, ...]]) -> list[tuple[float, ...]]:
-        """Log-probability of each token after the first given those before it, by plain forward passes."""
-        ids = [self.prompt_ids(prompt) for prompt in prompts]
-        for prompt in ids:
-            if len(prompt) > self.context_len:
+        """Log-probability of each token after the first given those before it."""
+        for prompt in prompts:
+            if len(self.prompt_ids(prompt)) > self.context_len:
                 raise UserError(f"{len(prompt)} tokens were given to score; the context holds {self.context_len}.")
-        scores: dict[int, tuple[float, ...]] = {}
-        for batch in _batches([len(prompt) for prompt in ids]):
-            for index, row in zip(batch, self._score([ids[index] for index in batch]), strict=True):
-                scores[index] = tuple(row[: len(ids[index]) - 1])
-        return [scores[index] for index in range(len(prompts))]
+        scored = self.complete(prompts, SamplingParams(max_tokens=0, prompt_logprobs=0))
+        return [completion.prompt_logprobs for completion in scored]
+
+    def stats(self) -> dict[str, int]:
+        """Requests that run and wait, blocks of the cache, and what was done so far."""
+        engine = self._worker.engine
+        if not engine:
+            return {"running": 0, "waiting": self._worker.n_arriving}
+        blocks = engine.scheduler.blocks
+        return {
+            "running": len(engine.scheduler.running),
+            "waiting": len(engine.scheduler.waiting) + self._worker.n_arriving,
+            "blocks": blocks.n_blocks - 1,
+            "blocks_free": blocks.n_available,
+            "block_tokens": BLOCK,
+            **asdict(engine.stats),
+        }
+
+    def close(self) -> None:
+        """Cancel what runs, save the prefix cache where it has a folder, end the thread."""
+        self._worker.close()
 
     def prompt_ids(self, prompt: Prompt) -> tuple[int, ...]:
         """The ids a prompt is read as."""
@@ -122,44 +185,55 @@ class LLM:
             raise UserError(f"{found}; the model knows 0 to {self.model.config.vocab_size - 1}. Check the tokenizer.")
         return tuple(prompt)
 
-    def _sequences(
-        self, ids: abc.Sequence[tuple[int, ...]], repeats: abc.Sequence[int], params: SamplingParams
-    ) -> list[Sequence]:
-        result = []
-        for index, (prompt, repeat) in enumerate(zip(ids, repeats, strict=True)):
-            if len(prompt) < self.context_len:
-                key = sampling.stream_key(params.seed, prompt, repeat)
-                limit = min(params.max_tokens, self.context_len - len(prompt))
-                text = TextStream(self.tokenizer, params.stop) if params.stop else None
-                result.append(Sequence(index, np.array(prompt, dtype=np.int64), key, limit, text))
-        return result
+    def _is_too_long(self, prompt: tuple[int, ...], params: SamplingParams) -> bool:
+        return len(prompt) + min(params.max_tokens, 1) > self.context_len
 
-    def _completion(self, finished: Finished) -> Completion:
-        sequence, tokens = finished.sequence, finished.tokens
-        said = tokens[:-1] if tokens and self._is_end[tokens[-1]] else tokens
-        text = sequence.shown + sequence.text.finish() if sequence.text else self.tokenizer.decode(said)
-        usage = Usage(prompt_tokens=len(sequence.prompt), completion_tokens=len(tokens))
-        return Completion(
-            text=text, tokens=tokens, logprobs=finished.logprobs, finish_reason=finished.reason, usage=usage
+    def _sequence(self, prompt: tuple[int, ...], params: SamplingParams, repeat: int) -> Sequence:
+        return Sequence(
+            prompt,
+            params,
+            key=sampling.stream_key(params.seed, prompt, repeat),
+            limit=min(params.max_tokens, self.context_len - len(prompt)),
+            text=TextStream(self.tokenizer, params.stop) if params.stop else None,
+            end_ids=frozenset(params.stop_ids) | (frozenset() if params.ignore_end else self._end_ids),
         )
 
-    def _score(self, ids: abc.Sequence[tuple[int, ...]]) -> list[list[float]]:
-        longest = max(map(len, ids))
-        tokens = torch.zeros(len(ids), longest, dtype=torch.int64)
-        for row, prompt in enumerate(ids):
-            tokens[row, : len(prompt)] = torch.tensor(prompt)
-        x = self.model(tokens, torch.arange(longest).expand_as(tokens), CausalAttend())[:, :-1].flatten(0, 1)
-        targets = tokens[:, 1:].flatten()
-        step = max(SCORED_LOGITS // self.model.config.vocab_size, 1)
-        chosen = [
-            self.model.logits(part).float().log_softmax(-1).gather(-1, target[:, None])[:, 0]
-            for part, target in zip(x.split(step), targets.split(step), strict=True)
-        ]
-        return torch.cat(chosen).view(len(ids), longest - 1).tolist()
+    def _request(self, sequence: Sequence, choice: int) -> Request:
+        return Request(sequence, self._worker, lambda one: self._completion(one, choice))
+
+    def _completion(self, sequence: Sequence, choice: int) -> Completion:
+        tokens = tuple(sequence.said)
+        said = tokens[:-1] if tokens and tokens[-1] in sequence.end_ids else tokens
+        asks = sequence.params
+        return Completion(
+            text=sequence.shown if sequence.text else self.tokenizer.decode(said),
+            tokens=tokens,
+            logprobs=tuple(sequence.logprobs),
+            finish_reason=sequence.finish_reason,
+            usage=Usage(prompt_tokens=len(sequence.prompt), completion_tokens=len(tokens)),
+            error=sequence.error,
+            index=choice,
+            alternatives=tuple(sequence.alternatives) if asks.logprobs else (),
+            prompt_logprobs=tuple(sequence.prompt_logprobs) if asks.prompt_logprobs is not None else (),
+            prompt_alternatives=tuple(sequence.prompt_alternatives) if asks.prompt_logprobs else (),
+        )
+
+    def _make(self) -> Engine:
+        """The engine, made on its own thread when the first request comes."""
+        runner = Runner(self.model, n_rows=self.n_running, cache_bytes=self._cache_bytes, context_len=self.context_len)
+        spill = None
+        if self._spill:
+            folder, budget = self._spill
+            data = runner.cache.data
+            shape = (data.shape[0], *data.shape[2:])
+            kind = f"{'x'.join(map(str, shape))}-{str(data.dtype).removeprefix('torch.')}"
+            spill = Spill(folder, f"{self.name}-{kind}-{runner.arithmetic()}", shape, data.dtype, budget)
+        propose = Speculator(lambda: measure(self.model, runner.sizes)) if self._speculate else None
+        return Engine(runner, self._n_known, spill=spill, propose=propose)
 
 
-def open_model(folder: Path) -> LLM:
-    """The model of a checkpoint folder, named by the hash of its weights.
+def open_model(folder: Path, **options: Any) -> LLM:
+    """The model of a checkpoint folder, named by the hash of its weights; options are those of LLM.
 
     Its matrices are laid out by columns: products of few rows then skip a transposition (measured: 15 % of their
     time at 64 rows, 40 % at 16).
@@ -168,21 +242,9 @@ def open_model(folder: Path) -> LLM:
     for module in checkpoint.model.requires_grad_(False).modules():
         if isinstance(module, torch.nn.Linear):
             module.weight.data = module.weight.data.t().contiguous().t()
-    return LLM(checkpoint.model, checkpoint.tokenizer, checkpoint.digest)
+    return LLM(checkpoint.model, checkpoint.tokenizer, checkpoint.digest, **options)
 
 
-def _refused(prompt: tuple[int, ...]) -> Completion:
+def _refused(prompt: tuple[int, ...], one: Asked) -> Completion:
     usage = Usage(prompt_tokens=len(prompt), completion_tokens=0)
-    return Completion(text="", finish_reason="context_exceeded", usage=usage)
-
-
-def _batches(lengths: abc.Sequence[int]) -> Iterator[list[int]]:
-    """Indices of like lengths together, at most `SCORED_TOKENS` padded tokens or one prompt a batch."""
-    batch: list[int] = []
-    for index in sorted(range(len(lengths)), key=lambda index: (-lengths[index], index)):
-        if batch and lengths[batch[0]] * (len(batch) + 1) > SCORED_TOKENS:
-            yield batch
-            batch = []
-        batch.append(index)
-    if batch:
-        yield batch
+    return Completion(text="", finish_reason="context_exceeded", usage=usage, index=one.choice)

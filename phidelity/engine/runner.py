@@ -1,114 +1,168 @@
-"""Forward passes over the slots: prefill in fixed chunks of one sequence, decode one token of every sequence.
+"""One forward pass over tokens of many sequences: some decode, some prefill, each a row of one flat batch.
 
-On CPU a request's bits must not depend on its companions. Matrix libraries choose their kernels by the number of
-rows, and at some numbers they give the last rows other bits than the first (measured with MKL: few rows, long sums,
-with AVX2 whatever 6 does not divide but for 4). So decode pads its batch to one of a few sizes, and `batch_sizes` finds
-by trial, on this machine and for this model, the sizes among which no row changes a bit.
+Every token is a row; rows are filled up to one of the sizes of tiles.py, so that on CPU a token's bits are a function
+of the tokens before it and of nothing else: not of companions, chunks, prefix hits or preemption. No step has more
+rows than the largest size. Sequences that attend are grouped, all that decode and all that prefill, and a group that
+would gather too much is split.
 """
 
-import logging
+from collections.abc import Sequence as List
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from phidelity.engine.cache import COLUMN_BLOCK, SlotAttend, SlotCache
-from phidelity.model.config import cache_bytes_per_token
+from phidelity.engine.blocks import BLOCK, NULL
+from phidelity.engine.cache import TILE, BlockAttend, BlockCache, Group, group
+from phidelity.engine.sequence import Sequence
+from phidelity.engine.tiles import fingerprint, query_slots, row_sizes
+from phidelity.model.config import ModelConfig, cache_bytes_per_token
 from phidelity.model.transformer import Transformer
 
-BATCH_SIZES = (16, 24, 32, 48, 64)
-"""Sizes that are tried (*ours*); fewer rows are slower per row, more fill caches."""
-CHUNK = 64
-"""Tokens of one sequence in a prefill pass (*ours*): also the grid on which prefixes are recomputed."""
-CAPACITY_STEP = 128
-CACHE_BYTES = 2 << 30
-"""Fewer slots are used where their cache would exceed this, down to the smallest batch (*ours*)."""
+GATHERED = 1 << 16
+"""Columns that one group gathers a layer, unless a single sequence has more (*ours*)."""
+ACCELERATOR_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048)
+"""Rows of a batch where bits are not promised (*ours*)."""
 
-logger = logging.getLogger(__name__)
+
+class Chunk(NamedTuple):
+    """The next `n` tokens of a sequence; logits are wanted of the last `n_logits` of them."""
+
+    sequence: Sequence
+    n: int
+    n_logits: int
+
+
+class Output(NamedTuple):
+    """Logits [sum of n_logits, V] in the order of the chunks, and whether each chunk stayed finite."""
+
+    logits: Tensor
+    is_finite: np.ndarray
 
 
 class Runner:
-    """The model with its slots; those in use are always 0 to n - 1."""
+    """The model with its cache and the table of blocks of every row that runs."""
 
-    def __init__(self, model: Transformer, n_slots: int) -> None:
+    def __init__(
+        self,
+        model: Transformer,
+        *,
+        n_rows: int,
+        cache_bytes: int,
+        context_len: int,
+        step_tokens: int | None = None,
+    ) -> None:
         self.model = model
-        self.owner: object = None
-        """The scheduler whose sequences lie in the slots."""
-        self.cache = SlotCache(model.config, 0, 0)
-        self._sizes: tuple[int, ...] = ()
-        self._max_slots = n_slots
+        weight = model.embed.weight
+        self.device = weight.device
+        blocks_per_row = -(-context_len // BLOCK)
+        affordable = cache_bytes // (BLOCK * cache_bytes_per_token(model.config, weight.element_size()))
+        self.n_blocks = 1 + max(blocks_per_row, min(affordable, n_rows * blocks_per_row))
+        self.cache = BlockCache(model.config, self.n_blocks, weight.dtype, self.device)
+        on_cpu = self.device.type == "cpu"
+        self.sizes = row_sizes(model) if on_cpu else ACCELERATOR_SIZES
+        self._n_slots = query_slots(model) if on_cpu else 1
+        self.budget = min(step_tokens or self.sizes[-1], self.sizes[-1])
+        """Tokens of one step."""
+        self.n_rows = min(n_rows, self.budget)
+        self.tables = np.full((self.n_rows, blocks_per_row + 1), NULL, dtype=np.int64)
 
     @property
-    def n_slots(self) -> int:
-        """Sequences that run at once."""
-        return self.cache.n_slots
+    def config(self) -> ModelConfig:
+        """Shape of the model."""
+        return self.model.config
 
-    def reserve(self, length: int) -> None:
-        """Make room for sequences of `length` tokens; what slots held is lost when they must grow."""
-        if length <= self.cache.capacity:
-            return
-        self._sizes = self._sizes or batch_sizes(self.model)
-        capacity = -(-length // CAPACITY_STEP) * CAPACITY_STEP
-        affordable = CACHE_BYTES // (capacity * cache_bytes_per_token(self.model.config, 4))
-        wanted = min(self._max_slots, affordable)
-        n_slots = next((size for size in self._sizes if size >= wanted), self._sizes[-1])
-        self.cache = SlotCache(self.model.config, n_slots, capacity)
+    def arithmetic(self) -> str:
+        """What else than weights decides the bits of keys and values."""
+        return fingerprint(self.model, self.sizes)
 
-    def forget(self) -> None:
-        """Empty all slots, so that the next prompts are computed anew."""
-        for slot in range(self.n_slots):
-            self.cache.clear(slot)
+    @torch.inference_mode()
+    def forward(self, chunks: List[Chunk]) -> Output:
+        """Compute and store the next tokens of each sequence; those with a single one come first."""
+        n_decode = next((at for at, chunk in enumerate(chunks) if chunk.n > 1), len(chunks))
+        rows = np.array([chunk.sequence.row for chunk in chunks])
+        counts = np.array([chunk.n for chunk in chunks])
+        starts = np.array([chunk.sequence.n_cached for chunk in chunks])
+        n = int(counts.sum())
+        size = self._size(n)
+        first = np.cumsum(counts) - counts
+        inputs = np.zeros((2, size, 1), dtype=np.int64)
+        tokens, positions = inputs[0, :, 0], inputs[1, :, 0]
+        tokens[:n] = _next_tokens(chunks)
+        positions[:n] = np.arange(n) + np.repeat(starts - first, counts)
+        blocks = self.tables[np.repeat(rows, counts), positions[:n] // BLOCK]
+        groups = self._groups(rows, starts, counts, first, n_decode, size)
+        on_device = torch.from_numpy(inputs).to(self.device)
+        attend = BlockAttend(self.cache, self.cache.places(blocks, positions[:n]), groups)
+        x = self.model(on_device[0], on_device[1], attend)[:, 0]
+        return Output(self._logits(x, chunks, first, counts, n), self._finite(x, first, n_decode, n))
 
-    def prefill(self, slot: int, tokens: np.ndarray) -> None:
-        """Fill `slot` with the keys and values of `tokens`, computing only what no slot holds."""
-        n = self.cache.take_over(slot, tokens)
-        if n < len(tokens):
-            for start in range(n // CHUNK * CHUNK, len(tokens), CHUNK):
-                prefill(self.model, self.cache, slot, start, tokens[start : start + CHUNK])
-        self.cache.remember(slot, tokens)
+    def _size(self, n: int) -> int:
+        return next(size for size in self.sizes if size >= n)
 
-    def decode(self, tokens: np.ndarray, positions: np.ndarray) -> torch.Tensor:
-        """Feed one token each to the first slots; logits [n, V] of what follows."""
-        size = next(size for size in self._sizes if size >= len(tokens))
-        return decode(self.model, self.cache, tokens, positions, size)
+    def _logits(self, x: Tensor, chunks: List[Chunk], first: np.ndarray, counts: np.ndarray, n: int) -> Tensor:
+        """The head on the rows that are wanted, they too in a batch of a known size."""
+        n_logits = np.array([chunk.n_logits for chunk in chunks])
+        n_wanted = int(n_logits.sum())
+        if n_wanted == n:
+            return self.model.logits(x)[:n]
+        ends = np.repeat(first + counts - n_logits, n_logits)
+        within = np.arange(n_wanted) - np.repeat(np.cumsum(n_logits) - n_logits, n_logits)
+        wanted = np.zeros(self._size(n_wanted), dtype=np.int64)
+        wanted[:n_wanted] = ends + within
+        return self.model.logits(x[torch.from_numpy(wanted).to(self.device)])[:n_wanted]
+
+    def _finite(self, x: Tensor, first: np.ndarray, n_decode: int, n: int) -> np.ndarray:
+        """Whether all hidden states of each prefilled chunk are finite; decode shows it in its log-probabilities."""
+        is_finite = np.ones(len(first), dtype=bool)
+        if n_decode < len(first):
+            start = int(first[n_decode])
+            rows = x[start:n].isfinite().all(-1).cpu().numpy()
+            is_finite[n_decode:] = np.logical_and.reduceat(rows, first[n_decode:] - start)
+        return is_finite
+
+    def _groups(
+        self, rows: np.ndarray, starts: np.ndarray, counts: np.ndarray, first: np.ndarray, n_decode: int, size: int
+    ) -> list[Group]:
+        """Decode and prefill attend apart, each in as many groups as the columns they gather ask for."""
+        if n_decode == len(rows) and self._n_slots == 1 and (starts.max() + 1) * size <= GATHERED:
+            tables = np.full((size, self.tables.shape[1]), NULL)
+            tables[:n_decode] = self.tables[rows]
+            places = np.zeros((size, 1), dtype=np.int64)
+            places[:n_decode, 0] = starts
+            one = group(self.cache, tables, places, np.arange(size)[:, None], np.ones(size, dtype=np.int64), 1)
+            return [one._replace(pick=None)]
+        result = []
+        for part, tile in ((slice(0, n_decode), self._n_slots), (slice(n_decode, len(rows)), TILE)):
+            order = np.argsort(starts[part] + counts[part], kind="stable") + part.start
+            for members in _within(order, starts + counts):
+                result.append(self._group(rows[members], starts[members], counts[members], first[members], tile))
+        return result
+
+    def _group(self, rows: np.ndarray, starts: np.ndarray, counts: np.ndarray, first: np.ndarray, tile: int) -> Group:
+        tables = self.tables[rows]
+        if len(rows) * self.config.n_kv_heads < 2:  # a single item has a kernel of its own
+            tables, starts, first = (np.concatenate((one, one)) for one in (tables, starts, first))
+            counts = np.array([counts[0], 0])
+        n_slots = -(-int(counts.max()) // tile) * tile
+        within = np.minimum(np.arange(n_slots), np.maximum(counts, 1)[:, None] - 1)
+        return group(self.cache, tables, starts[:, None] + within, first[:, None] + within, counts, tile)
 
 
-@torch.inference_mode()
-def prefill(model: Transformer, cache: SlotCache, slot: int, start: int, tokens: np.ndarray) -> None:
-    """Store keys and values of up to `CHUNK` tokens of one slot; always the same shape, zeros behind the end."""
-    chunk = np.zeros((1, CHUNK), dtype=np.int64)
-    chunk[0, : len(tokens)] = tokens
-    positions = torch.arange(start, start + CHUNK)[None]
-    model(torch.from_numpy(chunk), positions, SlotAttend(cache, slice(slot, slot + 1), positions, n_live=1))
+def _next_tokens(chunks: List[Chunk]) -> list[int]:
+    tokens = []
+    for sequence, n, _ in chunks:
+        known = sequence.tokens[sequence.n_cached : sequence.n_cached + n]
+        tokens += known if len(known) == n else [*known, *sequence.draft[: n - len(known)]]
+    return tokens
 
 
-@torch.inference_mode()
-def decode(
-    model: Transformer, cache: SlotCache, tokens: np.ndarray, positions: np.ndarray, batch_size: int
-) -> torch.Tensor:
-    """Feed tokens [n] at positions [n] to slots 0 to n - 1 in a batch padded to `batch_size`; logits [n, V]."""
-    n = len(tokens)
-    inputs = np.zeros((2, batch_size, 1), dtype=np.int64)
-    inputs[0, :n, 0], inputs[1, :n, 0] = tokens, positions
-    padded, places = torch.from_numpy(inputs)
-    x = model(padded, places, SlotAttend(cache, slice(0, batch_size), places, n_live=n))
-    return model.logits(x[:, 0])[:n]
-
-
-def batch_sizes(model: Transformer) -> tuple[int, ...]:
-    """The batch sizes at which a token has the same logits, bit for bit, in every row and at every size.
-
-    Where sizes fall into several such groups, the largest group is taken, then the one with the widest batch.
-    """
-    cache = SlotCache(model.config, BATCH_SIZES[-1], COLUMN_BLOCK)
-    trials = np.arange(1, 4) * model.config.vocab_size // 4
-    groups: list[tuple[torch.Tensor, list[int]]] = []
-    for size in BATCH_SIZES:
-        start = np.zeros(size, dtype=np.int64)
-        logits = torch.stack([decode(model, cache, np.full(size, token), start, size) for token in trials])
-        if torch.equal(logits, logits[:, :1].expand_as(logits)):
-            group = next((sizes for rows, sizes in groups if torch.equal(rows, logits[:, 0])), None)
-            groups.append((logits[:, 0], [size])) if group is None else group.append(size)
-    if not groups:
-        logger.warning("No batch size gives all rows the same bits here: the order of requests may change them.")
-        return BATCH_SIZES[-1:]
-    return max((tuple(sizes) for _, sizes in groups), key=lambda sizes: (len(sizes), sizes))
+def _within(order: np.ndarray, lengths: np.ndarray) -> list[np.ndarray]:
+    """Split sequences, shortest first, into groups that gather at most `GATHERED` columns each."""
+    groups, start = [], 0
+    for at in range(1, len(order) + 1):
+        if at == len(order) or (at + 1 - start) * lengths[order[at]] > GATHERED:
+            groups.append(order[start:at])
+            start = at
+    return groups

@@ -1,112 +1,251 @@
-"""Which sequence runs in which slot: refilled at once, compacted at the tail, one token each a step.
+"""Which tokens are computed next: decode first, then prefill, under one budget of tokens a step.
 
-State of the running sequences lies in arrays over slots, so that a step costs the same few numpy calls whatever
-the batch; Python touches a single sequence only when it begins, ends, or watches for stop strings. Sequences
-begin in the order of their token ids: equal prompts are prefilled once and nested ones extend each other.
+A sequence is admitted when the cache has room for all it holds so far; in decode it takes a block at a time, and
+where none is left the sequence admitted last gives its blocks back and waits (preemption: it is recomputed later,
+most of it found in the cache). The one admitted first is never preempted and always fits alone, so every request
+ends. Of sequences that begin alike one computes the beginning and the others wait for it, a step or a few.
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable
+from dataclasses import dataclass
 
-import numpy as np
+from phidelity.engine.blocks import BLOCK, ROOT, Blocks, Entry, Match, chained, n_common
+from phidelity.engine.runner import Chunk, Runner
+from phidelity.engine.sequence import Sequence
+from phidelity.engine.spill import Spill
 
-from phidelity.completion import SamplingParams
-from phidelity.engine.runner import Runner
-from phidelity.engine.sampling import sample, uniforms
-from phidelity.engine.sequence import Finished, Sequence
+WORTH_WAITING = 8
+"""Tokens that another is about to compute, for which a sequence waits (*ours*)."""
+LOOK_AHEAD = 64
+"""Waiting sequences that are passed over in one step because they wait for another (*ours*)."""
+
+Propose = Callable[[Sequence, int], tuple[int, ...]]
+"""Guesses the next tokens of a sequence in a step of so many rows: see speculation.py."""
+
+
+@dataclass(slots=True)
+class Stats:
+    """What an engine has done since it began."""
+
+    steps: int = 0
+    requests: int = 0
+    prompt_tokens: int = 0
+    prefix_hit_tokens: int = 0
+    """Prompt tokens that were found, in memory or on disk, when a sequence began."""
+    restored_blocks: int = 0
+    """Blocks that came back from disk."""
+    completion_tokens: int = 0
+    preemptions: int = 0
+    drafted_tokens: int = 0
+    accepted_tokens: int = 0
 
 
 class Scheduler:
-    """Runs sequences to their end; a new scheduler on the same runner takes its slots over."""
+    """Hands out rows and blocks. What it plans must be computed before it plans again."""
 
-    def __init__(
-        self, runner: Runner, params: SamplingParams, sequences: Iterable[Sequence], is_end: np.ndarray
-    ) -> None:
-        self.runner = runner
-        self.params = params
-        self.is_end = is_end
-        """[V] whether a token ends the answer; as long as the vocabulary of the tokenizer."""
-        self.waiting = deque(sorted(sequences, key=lambda sequence: sequence.prompt.tolist()))
+    def __init__(self, runner: Runner, spill: Spill | None = None, propose: Propose | None = None) -> None:
+        self.stats = Stats()
+        self.waiting: deque[Sequence] = deque()
         self.running: list[Sequence] = []
-        self.holes: list[int] = []
-        runner.reserve(max((len(s.prompt) + s.limit for s in self.waiting), default=0))
-        self._watches = any(s.text for s in self.waiting)
-        longest = max((s.limit for s in self.waiting), default=0)
-        n = runner.n_slots
-        self.tokens = np.zeros((n, longest), dtype=np.int64)
-        self.logprobs = np.zeros((n, longest), dtype=np.float32)
-        self.input, self.length, self.count, self.limit = (np.zeros(n, dtype=np.int64) for _ in range(4))
-        self.key = np.zeros(n, dtype=np.uint64)
-        runner.owner = self
+        """In the order of admission."""
+        self.blocks = Blocks(runner.n_blocks, self._save)
+        self._runner = runner
+        self._spill = spill
+        self._propose = propose
+        self._unsaved: deque[tuple[int, Entry]] = deque()
+        self._rows = list(range(runner.n_rows - 1, -1, -1))
 
-    @property
-    def is_busy(self) -> bool:
-        """Whether anything runs or waits."""
-        return len(self.running) > len(self.holes) or bool(self.waiting)
+    def plan(self) -> list[Chunk]:
+        """The chunks of the next step, those of a single token first."""
+        chunks = self._decode()
+        budget = self._runner.budget - sum(chunk.n for chunk in chunks)
+        for sequence in self.running:
+            if budget and sequence.n_missing > 1:
+                chunks.append(_prefill(sequence, budget))
+                budget -= chunks[-1].n
+        if self.waiting and budget:
+            chunks += self._admit(budget)
+        return sorted(chunks, key=lambda chunk: chunk.n > 1)
 
-    def step(self) -> list[Finished]:
-        """One more token for every running sequence; those that ended, in the order of their slots."""
-        assert self.runner.owner is self, "another call began on this engine; finish one before the next"
-        self._refill()
-        n = len(self.running)
-        logits = self.runner.decode(self.input[:n], self.length[:n])
-        tokens, logprobs, _ = sample(logits, self.params, uniforms(self.key[:n], self.count[:n]), len(self.is_end))
-        rows = np.arange(n)
-        self.tokens[rows, self.count[:n]] = tokens
-        self.logprobs[rows, self.count[:n]] = logprobs
-        self.input[:n] = tokens
-        self.length[:n] += 1
-        self.count[:n] += 1
-        is_bad = ~np.isfinite(logprobs)
-        has_ended = self.is_end[tokens]
-        if self._watches:
-            has_ended |= self._watch(tokens, has_ended | is_bad)
-        self.holes = np.flatnonzero(has_ended | is_bad | (self.count[:n] >= self.limit[:n])).tolist()
-        return [self._finish(slot, bool(is_bad[slot]), bool(has_ended[slot])) for slot in self.holes]
+    def publish(self, sequence: Sequence) -> None:
+        """Make what a sequence has computed findable, whole blocks and the beginning of one."""
+        while sequence.n_published < -(-sequence.n_cached // BLOCK):
+            start = sequence.n_published * BLOCK
+            ids = tuple(sequence.tokens[start : min(start + BLOCK, sequence.n_cached)])
+            block = sequence.blocks[sequence.n_published]
+            entry = self.blocks.publish(block, sequence.parent, sequence.chain, ids)
+            if len(ids) < BLOCK:
+                break
+            if self._spill and entry.serial > sequence.parent:
+                self._unsaved.append((block, entry))
+            sequence.parent, sequence.chain = entry.serial, entry.chain
+            sequence.n_published += 1
 
-    def _refill(self) -> None:
-        for slot in reversed(self.holes):
-            if self.waiting:
-                self._begin(slot, self.waiting.popleft())
+    def trim(self, sequence: Sequence) -> None:
+        """Give back blocks beyond what a sequence has computed."""
+        n_kept = -(-sequence.n_cached // BLOCK)
+        self.blocks.release(sequence.blocks[n_kept:])
+        del sequence.blocks[n_kept:]
+
+    def leave(self, sequence: Sequence, *, is_broken: bool = False) -> None:
+        """Take a sequence off its row; blocks in which it may have left a NaN are zeroed."""
+        if sequence.row < 0:
+            return
+        if is_broken:
+            self._runner.cache.clear([block for block in sequence.blocks if self.blocks.forget_partial(block)])
+        self.blocks.release(sequence.blocks)
+        self.running.remove(sequence)
+        self._rows.append(sequence.row)
+        sequence.blocks, sequence.row, sequence.draft = [], -1, ()
+        sequence.n_cached, sequence.n_published, sequence.parent, sequence.chain = 0, 0, ROOT, b""
+
+    def save_one(self) -> bool:
+        """Write one findable block that is not on disk yet, when nothing else is to be done; whether there was one."""
+        while self._unsaved:
+            block, entry = self._unsaved.popleft()
+            if self.blocks.entries[block] == entry:
+                self._save(block, entry)
+                return True
+        return False
+
+    def _decode(self) -> list[Chunk]:
+        """One token of every sequence that has its prompt behind it, and its draft where there is room for it."""
+        chunks: list[Chunk] = []
+        n_rows = sum(1 for one in self.running if one.n_missing == 1)
+        for sequence in list(self.running):
+            if sequence.n_missing > 1 or sequence.row < 0:
+                continue
+            while not self._has_room(sequence, 1):
+                self._preempt(self.running[-1])
+                if sequence.row < 0:
+                    break
             else:
-                self._close(slot)
-        self.holes = []
-        while self.waiting and len(self.running) < self.runner.n_slots:
-            self.running.append(self.waiting[0])
-            self._begin(len(self.running) - 1, self.waiting.popleft())
+                if self._propose:
+                    sequence.draft = self._guess(sequence, n_rows, self._propose)
+                    n_rows += len(sequence.draft)
+                n = 1 + len(sequence.draft)
+                chunks.append(Chunk(sequence, n, n))
+        return chunks
 
-    def _begin(self, slot: int, sequence: Sequence) -> None:
-        """All but the last token are prefilled; the last is the first input of decode."""
-        self.runner.prefill(slot, sequence.prompt[:-1])
-        self.running[slot] = sequence
-        self.input[slot] = sequence.prompt[-1]
-        self.length[slot] = len(sequence.prompt) - 1
-        self.count[slot] = 0
-        self.limit[slot] = sequence.limit
-        self.key[slot] = sequence.key
+    def _guess(self, sequence: Sequence, n_rows: int, propose: Propose) -> tuple[int, ...]:
+        """A draft, where the step, the answer and the cache have room for it."""
+        n_most = min(self._runner.budget - n_rows, sequence.limit - sequence.n_said - 1)
+        draft = propose(sequence, n_rows)[: max(n_most, 0)]
+        return draft if draft and self._has_room(sequence, 1 + len(draft)) else ()
 
-    def _close(self, slot: int) -> None:
-        """Move the last sequence into an empty slot, so that those in use stay together."""
-        last = len(self.running) - 1
-        if slot != last:
-            self.runner.cache.move(last, slot, int(self.length[last]))
-            self.running[slot] = self.running[last]
-            for state in (self.tokens, self.logprobs, self.input, self.length, self.count, self.limit, self.key):
-                state[slot] = state[last]
-        self.running.pop()
+    def _has_room(self, sequence: Sequence, n: int) -> bool:
+        """Whether the blocks of a sequence hold `n` more tokens, after taking what is missing."""
+        n_needed = -(-(sequence.n_cached + n) // BLOCK) - len(sequence.blocks)
+        if n_needed > self.blocks.n_available:
+            return False
+        for _ in range(n_needed):
+            self._append(sequence, self.blocks.take())
+        return True
 
-    def _watch(self, tokens: np.ndarray, has_ended: np.ndarray) -> np.ndarray:
-        """Which sequences completed a stop string with their newest token."""
-        for slot in np.flatnonzero(~has_ended):
-            if text := self.running[slot].text:
-                self.running[slot].shown += text.push(int(tokens[slot]))
-                has_ended[slot] = text.is_stopped
-        return has_ended
+    def _append(self, sequence: Sequence, block: int) -> None:
+        self._runner.tables[sequence.row, len(sequence.blocks)] = block
+        sequence.blocks.append(block)
 
-    def _finish(self, slot: int, is_bad: bool, has_ended: bool) -> Finished:
-        if is_bad:
-            self.runner.cache.clear(slot)
-        n = int(self.count[slot]) - is_bad
-        reason = "error" if is_bad else "stop" if has_ended else "length"
-        tokens, logprobs = self.tokens[slot, :n].tolist(), self.logprobs[slot, :n].tolist()
-        return Finished(self.running[slot], tuple(tokens), tuple(logprobs), reason)
+    def _preempt(self, sequence: Sequence) -> None:
+        self.publish(sequence)
+        self.leave(sequence)
+        self.waiting.appendleft(sequence)
+        self.stats.preemptions += 1
+
+    def _admit(self, budget: int) -> list[Chunk]:
+        """Begin waiting sequences, first come first served, but for those that wait for another's beginning."""
+        chunks: list[Chunk] = []
+        passed: list[Sequence] = []
+        while self.waiting and budget and self._rows and len(passed) < LOOK_AHEAD:
+            sequence = self.waiting.popleft()
+            ids = () if sequence.params.prompt_logprobs is not None else tuple(sequence.tokens[:-1])
+            match = self.blocks.match(ids)
+            if self._is_coming(match, ids):
+                passed.append(sequence)
+                continue
+            if not self._begin(sequence, match, ids):
+                self.waiting.appendleft(sequence)
+                break
+            chunks.append(_prefill(sequence, budget))
+            budget -= chunks[-1].n
+        self.waiting.extendleft(reversed(passed))
+        return chunks
+
+    def _is_coming(self, match: Match, ids: tuple[int, ...]) -> bool:
+        """Whether a running sequence is about to compute what a match lacks."""
+        start = len(match.blocks) * BLOCK
+        rest = ids[start : start + BLOCK]
+        return any(
+            n_common(tuple(one.tokens[start : start + BLOCK]), rest) >= match.n_partial + WORTH_WAITING
+            for one in self.running
+            if one.n_missing > 1 and one.parent == match.parent and one.n_published == len(match.blocks)
+        )
+
+    def _begin(self, sequence: Sequence, match: Match, ids: tuple[int, ...]) -> bool:
+        """Give a sequence its row and all blocks it needs for what it holds; False where there is no room."""
+        n_idle = sum(1 for block in match.blocks if not self.blocks.refs[block])
+        n_new = -(-len(sequence.tokens) // BLOCK) - len(match.blocks)
+        spare = 1 if self.running else 0
+        if self.blocks.n_available - n_idle < n_new + spare:
+            return False
+        sequence.row = self._rows.pop()
+        for block in match.blocks:
+            self.blocks.share(block)
+            self._append(sequence, block)
+        sequence.n_published, sequence.parent, sequence.chain = len(match.blocks), match.parent, match.chain
+        sequence.n_cached = len(match.blocks) * BLOCK
+        self.running.append(sequence)
+        n_restored = self._restore(sequence, ids, self._spill) if self._spill else 0
+        if match.n_partial and not n_restored:
+            self._copy_partial(sequence, match)
+        while len(sequence.blocks) * BLOCK < len(sequence.tokens):
+            self._append(sequence, self.blocks.take())
+        if not sequence.is_known:
+            sequence.is_known, sequence.n_reused = True, sequence.n_cached
+            self.stats.requests += 1
+            self.stats.prompt_tokens += len(sequence.prompt)
+            self.stats.prefix_hit_tokens += sequence.n_cached
+        return True
+
+    def _copy_partial(self, sequence: Sequence, match: Match) -> None:
+        """Copy on write: the new holder will go on where the known beginning ends."""
+        self.blocks.share(match.partial)  # so that taking a block does not evict it
+        if not self.blocks.n_available:
+            self.blocks.release([match.partial])
+            return
+        block = self.blocks.take()
+        self._runner.cache.copy(match.partial, block)
+        self.blocks.release([match.partial])
+        self._append(sequence, block)
+        sequence.n_cached += match.n_partial
+
+    def _restore(self, sequence: Sequence, ids: tuple[int, ...], spill: Spill) -> int:
+        """Take whole blocks back from disk as long as the chain goes on; how many."""
+        n = 0
+        while (start := sequence.n_cached) + BLOCK <= len(ids):
+            part = ids[start : start + BLOCK]
+            data = spill.read(chained(sequence.chain, part), part)
+            if data is None:
+                break
+            block = self.blocks.take()
+            self._runner.cache.put(block, data)
+            self._append(sequence, block)
+            sequence.n_cached += BLOCK
+            self.publish(sequence)
+            n += 1
+        self.stats.restored_blocks += n
+        return n
+
+    def _save(self, block: int, entry: Entry) -> None:
+        """Write a block to disk, when it is evicted or the engine has nothing to do."""
+        if self._spill and len(entry.ids) == BLOCK and self._spill.wants(entry.chain):
+            self._spill.write(entry.chain, entry.ids, self._runner.cache.get(block))
+
+
+def _prefill(sequence: Sequence, budget: int) -> Chunk:
+    """As much of a sequence as the budget allows; logits of its end, or of all where the prompt is scored."""
+    n = min(sequence.n_missing, budget)
+    if sequence.params.prompt_logprobs is not None and sequence.n_said == 0:
+        return Chunk(sequence, n, n)
+    return Chunk(sequence, n, int(n == sequence.n_missing))

@@ -1,0 +1,210 @@
+"""Several callers on one engine: nobody waits for a reader, nothing is lost, failures reach whom they concern."""
+
+import gc
+import threading
+import time
+import weakref
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from phidelity.completion import Completion, SamplingParams
+from phidelity.config import UserError
+from phidelity.engine.llm import LLM
+from phidelity.model.config import ModelConfig
+from phidelity.model.transformer import Transformer
+from phidelity.tokenizer.bpe import train
+
+TOKENIZER = train(["the cat sat on the mat and 12 cats sat there with the dog"] * 3, 400)
+CONFIG = ModelConfig(
+    n_layers=2, d_model=32, n_heads=4, n_kv_heads=2, d_ff=64, vocab_size=416, context_len=256, rope_theta=10_000.0
+)
+WARM = SamplingParams(temperature=1.0, max_tokens=30, seed=3, ignore_end=True)
+LONG = WARM.model_copy(update={"max_tokens": 200})
+
+
+@cache
+def model() -> Transformer:
+    return Transformer(CONFIG).initialise(torch.Generator().manual_seed(1)).requires_grad_(False)
+
+
+@cache
+def shared() -> LLM:
+    return LLM(model(), TOKENIZER, "shared", n_running=16)
+
+
+def fresh(**options: Any) -> LLM:
+    return LLM(model(), TOKENIZER, "fresh", **options)
+
+
+def prompts(n: int, seed: int = 0) -> list[tuple[int, ...]]:
+    rng = np.random.default_rng(seed)
+    return [tuple(rng.integers(0, 256, rng.integers(1, 40)).tolist()) for _ in range(n)]
+
+
+def test_callers_on_many_threads_get_what_they_would_get_alone() -> None:
+    parts = [prompts(6, seed) for seed in range(8)]
+    expected = [shared().complete(part, WARM) for part in parts]
+    answers: dict[int, list[Completion]] = {}
+    scores: dict[int, list[tuple[float, ...]]] = {}
+
+    def call(at: int) -> None:
+        answers[at] = llm.complete(parts[at], WARM)
+        scores[at] = llm.logprobs(parts[at])
+
+    llm = fresh(n_running=16)
+    threads = [threading.Thread(target=call, args=(at,)) for at in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [answers[at] for at in range(8)] == expected
+    assert [scores[at] for at in range(8)] == [shared().logprobs(part) for part in parts]
+
+
+def test_pieces_together_are_the_completion() -> None:
+    params = WARM.model_copy(update={"logprobs": 2})
+    request = shared().submit(prompts(1)[0], params)
+    pieces = list(request)
+    whole = request.result()
+    assert "".join(piece.text for piece in pieces) == whole.text
+    assert tuple(token for piece in pieces for token in piece.tokens) == whole.tokens
+    assert tuple(value for piece in pieces for value in piece.logprobs) == whole.logprobs
+    assert tuple(pair for piece in pieces for pair in piece.alternatives) == whole.alternatives
+    assert [piece.finish_reason for piece in pieces if piece.finish_reason] == ["length"]
+    assert whole == shared().complete(prompts(1), params)[0]
+
+
+def test_a_caller_that_never_reads_holds_nobody_up() -> None:
+    silent = shared().submit(prompts(1)[0], LONG)
+    assert shared().complete(prompts(5), WARM)
+    whole = silent.result(timeout=60)
+    assert len(whole.tokens) == 200
+    piece = silent.take()
+    assert (piece.tokens, piece.finish_reason) == (whole.tokens, "length")
+    assert silent.take().tokens == ()
+
+
+def test_news_is_told_on_every_token_and_a_listener_that_fails_harms_nobody() -> None:
+    told = []
+    request = shared().submit(prompts(1)[0], WARM, on_news=lambda: told.append(1))
+    request.result(timeout=60)
+    assert 2 <= len(told) <= 31
+
+    def fail() -> None:
+        raise ValueError("the listener is broken")
+
+    broken = shared().submit(prompts(1)[0], WARM, on_news=fail)
+    assert broken.result(timeout=60) == request.result()
+
+
+def test_a_cancelled_request_ends_with_what_it_has() -> None:
+    request = shared().submit(prompts(1)[0], LONG)
+    next(iter(request))
+    request.cancel()
+    whole = request.result(timeout=60)
+    assert whole.finish_reason == "cancelled"
+    assert 1 <= len(whole.tokens) < 200
+    assert shared().complete(prompts(3), WARM)[0].finish_reason == "length"
+
+
+def test_leaving_a_stream_cancels_it() -> None:
+    llm = fresh()
+    pieces = llm.stream(prompts(1)[0], LONG)
+    next(pieces)
+    pieces.close()  # pyright: ignore[reportAttributeAccessIssue]
+    deadline = time.monotonic() + 30
+    while llm.stats()["running"] and time.monotonic() < deadline:
+        time.sleep(0.01)
+    stats = llm.stats()
+    assert (stats["running"], stats["waiting"]) == (0, 0)
+    assert stats["blocks_free"] == stats["blocks"]
+    assert stats["completion_tokens"] < 200
+
+
+def test_a_callers_own_failure_cancels_its_requests_and_reaches_it() -> None:
+    llm = fresh(n_running=4)
+
+    def fail(index: int, completion: Completion) -> None:
+        raise ValueError("the caller is broken")
+
+    with pytest.raises(ValueError, match="the caller is broken"):
+        llm.complete(prompts(40), LONG, fail)
+    assert llm.complete(prompts(2), WARM)[0].finish_reason == "length"
+    assert llm.stats()["completion_tokens"] < 40 * 200
+
+
+def test_a_failure_of_the_engine_is_raised_to_those_it_ended_and_later_requests_go_on(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    llm = fresh()
+    llm.complete(prompts(1), WARM)
+    engine = llm._worker.engine
+    assert engine
+
+    def fail(chunks: object) -> None:
+        raise MemoryError("no room for the step")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engine.runner, "forward", fail)
+        with pytest.raises(RuntimeError, match="no room for the step"):
+            llm.complete(prompts(3), WARM)
+        with pytest.raises(RuntimeError, match="no room for the step"):
+            list(llm.submit(prompts(1)[0], WARM))
+    assert llm.complete(prompts(3), WARM) == shared().complete(prompts(3), WARM)
+    engine.scheduler.blocks.check([])
+
+
+def test_wrong_requests_are_refused_in_one_line_and_running_ones_go_on() -> None:
+    running = shared().submit(prompts(1)[0], LONG)
+    with pytest.raises(UserError, match="has 256 tokens; the context holds 256, of which one is for the answer"):
+        shared().submit((1,) * 256, WARM)
+    with pytest.raises(UserError, match="no tokens"):
+        shared().submit((), WARM)
+    with pytest.raises(UserError, match="temperature"):
+        shared().submit((1,), WARM.model_copy(update={"temperature": -1.0}))
+    assert running.result(timeout=60).finish_reason == "length"
+
+
+def test_a_closed_engine_cancels_and_refuses(tmp_path: Path) -> None:
+    llm = fresh(spill=tmp_path)
+    request = llm.submit(tuple(range(100)), LONG)
+    next(iter(request))
+    llm.close()
+    llm.close()
+    assert request.result(timeout=1).finish_reason == "cancelled"
+    with pytest.raises(RuntimeError, match="closed"):
+        llm.complete(prompts(1), WARM)
+    assert len(list(tmp_path.glob("*/*.kv"))) >= 3
+
+
+def test_a_new_process_finds_the_prefix_on_disk(tmp_path: Path) -> None:
+    shared_prefix = tuple(range(120))
+    first = fresh(spill=tmp_path)
+    expected = first.complete([shared_prefix + (7,)], WARM)
+    first.close()
+    again = fresh(spill=tmp_path)
+    request = again.submit(shared_prefix + (7,), WARM)
+    assert request.result(timeout=60) == expected[0]
+    assert request.prefix_hit_tokens == 96
+    again.close()
+    other = LLM(model(), TOKENIZER, "other weights", spill=tmp_path)
+    assert other.complete([shared_prefix + (7,)], WARM)[0].tokens == expected[0].tokens
+    assert other.stats()["restored_blocks"] == 0
+    other.close()
+
+
+def test_an_engine_that_nobody_holds_is_let_go() -> None:
+    llm = fresh()
+    llm.complete(prompts(1), WARM)
+    gone = weakref.ref(llm._worker)
+    del llm
+    deadline = time.monotonic() + 30
+    while gone() and time.monotonic() < deadline:
+        time.sleep(0.05)
+        gc.collect()
+    assert gone() is None
