@@ -28,7 +28,7 @@ class Request(NamedTuple):
 
 @pytest.fixture(scope="module")
 def llm():
-    tokenizer = train(["The cat sat on the mat. A dog ran to the house and back again. 1 + 1 = 2."] * 20, 320)
+    tokenizer = train(["The cat sat on the mat. A dog ran to the house and back again. 1 + 1 = 2."] * 20, 400)
     config = ModelConfig(
         n_layers=2, d_model=64, n_heads=4, n_kv_heads=2, d_ff=128, vocab_size=tokenizer.vocab_size, context_len=CONTEXT
     )
