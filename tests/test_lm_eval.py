@@ -30,7 +30,14 @@ class Request(NamedTuple):
 def llm():
     tokenizer = train(["The cat sat on the mat. A dog ran to the house and back again. 1 + 1 = 2."] * 20, 400)
     config = ModelConfig(
-        n_layers=2, d_model=64, n_heads=4, n_kv_heads=2, d_ff=128, vocab_size=tokenizer.vocab_size, context_len=CONTEXT
+        n_layers=2,
+        d_model=64,
+        n_heads=4,
+        n_kv_heads=2,
+        d_ff=128,
+        vocab_size=tokenizer.vocab_size,
+        context_len=CONTEXT,
+        rope_theta=1e4,
     )
     model = Transformer(config).initialise(torch.Generator().manual_seed(0)).requires_grad_(False)
     return LLM(model, tokenizer, "tiny")
@@ -52,13 +59,13 @@ def test_a_continuations_log_probability_is_ours(harness, llm):
         ids = tuple(llm.tokenizer.encode(context + continuation))
         n = len(ids) - len(llm.tokenizer.encode(context.rstrip()))
         assert value == pytest.approx(sum(llm.logprobs([ids])[0][-n:]), abs=1e-4)
-        (said,) = llm.complete([ids[:-n]], SamplingParams(max_tokens=n, ignore_end=True))
+        (said,) = llm.complete([ids[:-n]], SamplingParams(max_tokens=n))
         assert is_greedy == (said.tokens == ids[-n:])
 
 
 def test_the_greedy_continuation_is_known_as_such(harness, llm):
     context = tuple(llm.tokenizer.encode("The cat"))
-    (said,) = llm.complete([context], SamplingParams(max_tokens=3, ignore_end=True))
+    (said,) = llm.complete([context], SamplingParams(max_tokens=3))
     ((_, is_greedy),) = harness._score([(context, said.tokens)])
     assert is_greedy
 
@@ -68,7 +75,7 @@ def test_a_rolling_text_counts_every_token_once(harness, llm):
     ids = (llm.tokenizer.endoftext, *llm.tokenizer.encode(short))
     (value,) = harness.loglikelihood_rolling([Request((short,))])
     assert value == pytest.approx(sum(llm.logprobs([ids])[0]), abs=1e-4)
-    long = "A dog ran to the house and back again. " * 12
+    long = "A dog ran to the house and back again. " * 16
     n = len(llm.tokenizer.encode(long))
     assert n > 2 * CONTEXT
     (whole,) = harness.loglikelihood_rolling([Request((long,))])

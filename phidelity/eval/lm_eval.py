@@ -7,6 +7,7 @@ Chats (the harness's apply_chat_template) reach the Completer as conversations, 
 """
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -80,13 +81,27 @@ class HarnessModel(LM):
 
     def _score(self, pairs: Sequence[tuple[tuple[int, ...], tuple[int, ...]]]) -> list[tuple[float, bool]]:
         prompts = [(before + after)[-self.context_len :] for before, after in pairs]
-        params = SamplingParams(max_tokens=0, prompt_logprobs=1)
-        result = []
-        for (_, after), prompt, scored in zip(pairs, prompts, self.completer.complete(prompts, params), strict=True):
-            n = len(after)
-            best = [places[0].token if places else None for places in scored.prompt_alternatives[-n:]]
-            result.append((float(sum(scored.prompt_logprobs[-n:])), best == list(prompt[-n:])))
-        return result
+        rows = self.completer.logprobs(prompts)
+        parts = [row[len(row) - len(after) :] for row, (_, after) in zip(rows, pairs, strict=True)]
+        greedy = self._are_greedy([(prompt, part) for prompt, part in zip(prompts, parts, strict=True)])
+        return [(float(sum(part)), is_greedy) for part, is_greedy in zip(parts, greedy, strict=True)]
+
+    def _are_greedy(self, scored: Sequence[tuple[tuple[int, ...], Sequence[float]]]) -> list[bool]:
+        """Whether each prompt's scored end is what greedy decoding gives; said by the model only where in doubt.
+
+        A token of probability over 1/2 is the greedy one, and if all are there is nothing to ask.
+        """
+        known = [all(value > math.log(0.5) for value in part) for _, part in scored]
+        doubtful: dict[int, list[int]] = {}
+        for place, (_, part) in enumerate(scored):
+            if not known[place]:
+                doubtful.setdefault(len(part), []).append(place)
+        for n, places in doubtful.items():
+            before = [scored[place][0][:-n] for place in places]
+            said = self.completer.complete(before, SamplingParams(max_tokens=n))
+            for place, completion in zip(places, said, strict=True):
+                known[place] = completion.tokens == scored[place][0][-n:]
+        return known
 
     def _encode_pair(self, context: str, continuation: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
         if not context:

@@ -11,6 +11,7 @@ from pathlib import Path
 from phidelity.eval.benchmark import Benchmark, DataFile, GradingContext, check_corrected
 from phidelity.eval.files import read_jsonl
 from phidelity.eval.folder import find
+from phidelity.grading.answers import answer_line
 from phidelity.problems import prompts
 from phidelity.records import Problem, Score
 
@@ -38,6 +39,14 @@ def load(folder: Path) -> list[Problem]:
     ]
 
 
+def corrected(problem: Problem, response: str, context: GradingContext) -> Score:
+    """The answer line, or where there is none what the response marks in the data set's own way, as a number."""
+    said = marked(response)
+    if answer_line(response) is None and said is not None:
+        return check_corrected(problem, f"Answer: {said}", context)
+    return check_corrected(problem, response, context)
+
+
 def parity(problem: Problem, response: str, context: GradingContext) -> Score:
     """Whether the number that the response marks is the reference, as text."""
     said = marked(response)
@@ -56,7 +65,7 @@ GSM8K = Benchmark(
     title="GSM8K",
     load=load,
     files=(FILE,),
-    graders={"corrected": check_corrected, "parity": parity},
+    graders={"corrected": corrected, "parity": parity},
     source="Cobbe et al. 2021, MIT; test.jsonl of openai/grade-school-math, 1,319 rows",
     deviations="own prompt, zero-shot; the last answer line counts, equal as exact numbers",
     temperature=0.0,
