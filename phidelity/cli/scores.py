@@ -72,16 +72,16 @@ def evaluate(benchmarks: str, out: Path, as_json: bool, **options: Any) -> None:
     texts = _texts(options["data"]) if options["profile"] == "parity" else None
     taken = ("limit", "repeats", "temperature", "max_tokens", "seed")
     setting = Setting(**{name: options[name] for name in taken}, texts=texts)
-    with terminal.watching(sys.stderr) as progress:
-        if options["likelihood"]:
-            rows = likelihood.evaluate_model(
-                completer, chosen, options["data"], options["limit"], out, folder_name(model), progress
-            )
-        else:
-            rows = evaluate_model(
-                completer, chosen, options["data"], setting, context, out, folder_name(model), progress
-            )
-        write_run_page(out)
+    data, name = options["data"], folder_name(model)
+    try:
+        with terminal.watching(sys.stderr) as progress:
+            if options["likelihood"]:
+                rows = likelihood.evaluate_model(completer, chosen, data, options["limit"], out, name, progress)
+            else:
+                rows = evaluate_model(completer, chosen, data, setting, context, out, name, progress)
+            write_run_page(out)
+    except KeyboardInterrupt:
+        raise UserError("Stopped. No answer is lost: the same command goes on where it stood.") from None
     _report({"model": model, "benchmarks": rows, "traffic": _traffic(completer)}, rows, as_json)
     if not as_json:
         click.echo(f"\nAnswers and grades: {out / 'index.html'}")

@@ -136,7 +136,7 @@ def _row(pair: Pair, profile: str, found: Difference) -> dict[str, Any]:
         "n": n,
         "gained": found.gained,
         "lost": found.lost,
-        "p": None if found.p is None else round(found.p, 6),
+        "p": found.p,
         "detectable": _percent(found.detectable),
     }
 

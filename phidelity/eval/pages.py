@@ -83,7 +83,7 @@ def _table(rows: Mapping[str, Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
         is_both = corrected.get("score") is not None and parity.get("score") is not None
         difference = corrected["score"] - parity["score"] if is_both else None
         first = next(iter(profiles.values()))
-        told = [*notes(first), *([first["withheld"]] if "withheld" in first else [])]
+        told = [*notes(first), *([first["withheld"]] if "withheld" in first else []), *first.get("departures", [])]
         yield {"name": name, "profiles": profiles, "difference": difference, "told": ", ".join(told) or "all scored"}
 
 

@@ -16,6 +16,7 @@ from phidelity.completion import Completer, SamplingParams, Usage
 from phidelity.config import UserError
 from phidelity.eval.benchmark import PROFILES, Benchmark, GradingContext, Profile, Texts
 from phidelity.eval.evaluate import ask_official, choose, grade_responses, respond
+from phidelity.eval.folder import departures
 from phidelity.eval.store import Response, write_graded
 from phidelity.eval.summary import Answers, summarise
 from phidelity.progress import SILENT, Progress
@@ -48,12 +49,14 @@ def evaluate_model(
     progress: Progress = SILENT,
 ) -> Rows:
     """Ask, grade and score; every file is under `out`. Missing data is found before anything is asked."""
-    loaded = [(one, choose(one.load(data), setting.limit)) for one in benchmarks]
+    loaded = [(one, one.load(data)) for one in benchmarks]
     for one, _ in loaded:
         _check_wording(one, setting.texts)
     rows: Rows = {}
-    for one, problems in loaded:
-        rows[one.name] = _evaluate(completer, one, problems, setting, context, out / model / one.name, progress)
+    for one, whole in loaded:
+        folder, problems = out / model / one.name, choose(whole, setting.limit)
+        unlike = departures(one, data, len(whole))
+        rows[one.name] = _evaluate(completer, one, problems, setting, context, folder, unlike, progress)
         publish(out / "scores.json", model, one.name, rows[one.name])
     return rows
 
@@ -73,7 +76,7 @@ def grade_file(one: Benchmark, data: Path, path: Path, context: GradingContext) 
     whole = [response for response in responses if response.finish_reason != "error"]
     grading = grade_responses(one, kept, whole, profiles_of(one), context)
     answers = Answers(kept, whole, grading.graded, repeats, missing=len(responses) - len(whole))
-    absent = {"absent": len(problems) - len(kept)}
+    absent = {"absent": len(problems) - len(kept), "departures": departures(one, data, len(problems))}
     return {
         profile: summarise(one, profile, answers, n_shown=grading.n_shown[profile]) | absent
         for profile in profiles_of(one)
@@ -135,6 +138,7 @@ def _evaluate(
     setting: Setting,
     context: GradingContext,
     folder: Path,
+    unlike: Sequence[str],
     progress: Progress,
 ) -> dict[str, Any]:
     repeats = setting.repeats or one.repeats
@@ -154,6 +158,7 @@ def _evaluate(
         "problems": len(problems),
         "source": one.source,
         "deviations": one.deviations,
+        "departures": list(unlike),
     }
     write_json(folder / "asked.json", asked)
     ask = ask_official(one, setting.texts)
@@ -165,7 +170,12 @@ def _evaluate(
         grading = grade_responses(one, problems, responses, profiles_of(one), context)
     write_graded(folder, grading.graded)
     answers = Answers(problems, responses, grading.graded, repeats)
-    told = {"wording": asked["wording"], "repeats": repeats, "temperature": params.temperature}
+    told = {
+        "departures": list(unlike),
+        "wording": asked["wording"],
+        "repeats": repeats,
+        "temperature": params.temperature,
+    }
     return {
         profile: summarise(one, profile, answers, n_shown=grading.n_shown[profile]) | told
         for profile in profiles_of(one)

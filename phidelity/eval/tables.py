@@ -25,6 +25,9 @@ def score_lines(rows: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
         told = "; ".join([*notes(first), *shows, *_further(profiles)])
         line = f"{name:<16}{first['n']:>7}{_score(corrected):>18}{_score(parity):>18}{difference:>12}  {told}"
         yield line.rstrip()
+    for name, profiles in rows.items():
+        if unlike := next(iter(profiles.values())).get("departures"):
+            yield f"{name}: not the official data ({'; '.join(unlike)})"
     yield "per cent ± standard error; difference: corrected less parity, of the same answers"
 
 
@@ -41,7 +44,7 @@ def difference_lines(found: Mapping[str, Any]) -> Iterator[str]:
     )
     for row in found["rows"]:
         low, high = row["interval"]
-        p = "-" if row["p"] is None else f"{row['p']:.4f}"
+        p = "-" if row["p"] is None else f"{row['p']:.4f}" if row["p"] >= 1e-4 else "< 1e-4"
         interval = f"[{low:+.2f}, {high:+.2f}]"
         yield (
             f"{row['benchmark']:<16}{row['profile']:<13}{row['before']:8.2f}{row['after']:8.2f}{row['difference']:+8.2f}"

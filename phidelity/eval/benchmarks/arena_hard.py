@@ -22,7 +22,7 @@ from phidelity.eval.folder import find
 from phidelity.records import Problem, Score
 
 QUESTIONS = DataFile("question_v0.1.jsonl", "question.jsonl of arena-hard-v0.1 in lmarena/arena-hard-auto", 500)
-BASELINE = DataFile("answer_gpt-4-0314.jsonl", "model_answer/gpt-4-0314.jsonl of arena-hard-v0.1", 500)
+BASELINE = DataFile("answer_gpt-4-0314.jsonl", "model_answer/gpt-4-0314.jsonl of arena-hard-v0.1")
 VERDICTS = {"A>>B": (1.0, 3), "A>B": (1.0, 1), "A=B": (0.5, 1), "B>A": (0.0, 1), "B>>A": (0.0, 3)}
 """What A wins, and how many games it counts for."""
 DRAWS = 100
