@@ -116,10 +116,17 @@ def test_metadata_is_what_llama_cpp_asks_of_phi3(tmp_path: Path) -> None:
     }
 
 
+def test_a_scale_beyond_fp16_is_an_error(tmp_path: Path) -> None:
+    held = HeldWeights()
+    held.state["head.weight"][3, 5] = 1e7
+    with pytest.raises(UserError, match="too large for Q8_0"):
+        write_gguf(held, tmp_path / "model.gguf", "q8_0")
+
+
 def test_a_value_beyond_fp16_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:
     held = HeldWeights(dtype=torch.bfloat16)
     held.state["head.weight"][3, 5] = 1e6
-    with pytest.raises(UserError, match=r"head.weight holds .*; F16 ends at 6.55e\+04. Use bf16 or f32"):
+    with pytest.raises(UserError, match=r"head.weight holds .*, too large for F16 .* Use bf16 or f32"):
         write_gguf(held, tmp_path / "out" / "model.gguf", "f16")
     assert list((tmp_path / "out").iterdir()) == []
     written(tmp_path, held, "bf16")

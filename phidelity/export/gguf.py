@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from phidelity.checkpoint.blocks import BY_NAME, BlockFormat, encode
 from phidelity.checkpoint.gguf import gguf_name
 from phidelity.checkpoint.gguf_tokenizer import PRE_TOKENIZER, role_ids
-from phidelity.checkpoint.weights import Weights, stream
+from phidelity.checkpoint.weights import Weights, is_finite, stream
 from phidelity.config import UserError
 from phidelity.progress import SILENT, Progress
 from phidelity.records import atomic
@@ -79,16 +80,15 @@ def _form(name: str, shape: tuple[int, ...], type: GGUFType) -> BlockFormat:
 
 
 def _encoded(weights: Weights, entry: Entry, block: Tensor) -> Tensor:
-    limit = LARGEST.get(entry.form.name, math.inf)
-    if (largest := block.abs().max().item()) > limit:
-        raise UserError(
-            f"{weights.label(entry.name)} holds {largest:.4g}; {entry.form.name} ends at {limit:.4g}. Use bf16 or f32."
-        )
-    return encode(entry.form, block.view(len(block), -1))
-
-
-LARGEST = {"F16": 65504.0, "Q8_0": 65504.0 * 127, "Q4_0": 65504.0 * 8}
-"""The largest value that a format can hold: fp16's, times the largest quantised value."""
+    raw = encode(entry.form, block.view(len(block), -1))
+    if entry.form.name in ("F32", "BF16"):
+        return raw
+    halves = raw.view(-1, entry.form.bytes)[:, :2].contiguous().view(torch.float16)  # values, or scales of blocks
+    if not is_finite(halves):
+        largest = block.abs().max().item()
+        found = f"{weights.label(entry.name)} holds {largest:.4g}, too large for {entry.form.name}"
+        raise UserError(f"{found} (its half-precision numbers end at 65504). Use bf16 or f32.")
+    return raw
 
 
 def _head(weights: Weights, name: str, type: GGUFType, entries: list[Entry]) -> bytes:
