@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from fcntl import LOCK_EX, lockf
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -219,3 +220,12 @@ def test_paths_are_no_hub_ids(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     for path in ("runs/tinny", "./a/b", "/a/b", "a/b/c", "tiny", "a/../b", "~/x"):
         assert not is_hub_id(path), path
     assert re.fullmatch("[0-9a-f]{40}", PINNED["microsoft/phi-4"])
+
+
+def test_two_processes_do_not_write_into_one_file(told: dict[str, str], hub: Hub, home: Path, folder: Path) -> None:
+    digest = hashlib.sha256((folder / SHARD).read_bytes()).hexdigest()
+    blobs = home / "hub" / "models--owner--altered" / "blobs"
+    with open(blobs / f"{digest}.partial", "ab") as file:
+        lockf(file, LOCK_EX)
+        assert f"Another process is fetching {SHARD}" in opened(hub, home, "owner/altered")[0]
+    (blobs / f"{digest}.partial").unlink()

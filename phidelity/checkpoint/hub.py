@@ -9,6 +9,7 @@ mean everywhere. microsoft/phi-4 is pinned to the commit that fixed its ids (rel
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from fcntl import LOCK_EX, LOCK_NB, lockf
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -113,6 +114,10 @@ def _large(repo: str, commit: str, name: str, progress: Progress) -> None:
 def _download(url: str, partial: Path, size: int, name: str, progress: Progress) -> None:
     """Append to `partial` until it has `size` bytes; a broken connection is taken up again while bytes arrive."""
     with open(partial, "ab") as file, progress.task(f"fetch {name}", size, "bytes") as task:
+        try:
+            lockf(file, LOCK_EX | LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            raise UserError(f"Another process is fetching {name} into this cache. Wait for it.") from None
         task.advance(file.tell())
         while (have := file.tell()) < size:
             reason = _receive(url, file, task)

@@ -104,7 +104,7 @@ def _checks(model: Path, text: Path | None, mmlu: Path | None, progress: Progres
         return
     from phidelity.engine.llm import open_model
 
-    llm = open_model(runs.resolve_model(model))
+    llm = open_model(Path(weights.source))
     is_phi_4 = weights.config.model_copy(update={"init_std": PHI_4.init_std}) == PHI_4
     for one in _network_checks(llm, content, problems, progress):
         yield one if is_phi_4 else one._replace(passed=None)
@@ -169,8 +169,11 @@ def _problems(path: Path) -> list[Any]:
 
 
 def _recorded(files: list[Path]) -> dict[str, str]:
-    """The hashes that a stage's manifest holds of its model."""
-    manifest = read_manifest(files[0].parent.parent)
+    """The hashes that a stage's manifest holds of its model; a file of that name that is no manifest says nothing."""
+    try:
+        manifest = read_manifest(files[0].parent.parent)
+    except UserError:
+        return {}
     outputs = manifest.outputs if manifest else {}
     folder = files[0].parent.name
     return {Path(name).name: output.sha256 for name, output in outputs.items() if Path(name).parent.name == folder}
