@@ -7,10 +7,12 @@ import pytest
 import torch
 
 from phidelity.completion import SamplingParams
+from phidelity.engine.llm import LLM
 from phidelity.engine.sampling import Sampler, stream_key
 from phidelity.engine.speculation import LONGEST, Costs, Speculator, best_length, continuation, measure
 from phidelity.model.config import ModelConfig
 from phidelity.model.transformer import Transformer
+from phidelity.tokenizer.bpe import train
 
 FREE = Costs([64], [1.0])
 LINEAR = Costs(list(range(1, 65)), [float(n) for n in range(1, 65)])
@@ -165,3 +167,33 @@ def kept_probability(logits: torch.Tensor, params: SamplingParams) -> torch.Tens
     p, order = (logits / params.temperature).softmax(-1).sort(descending=True)
     p = torch.where(p.cumsum(-1) - p < params.top_p, p, 0.0)
     return torch.zeros(5).scatter(0, order, p / p.sum())
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.7])
+def test_the_engine_says_the_same_with_and_without(temperature: float) -> None:
+    config = ModelConfig(
+        n_layers=2, d_model=64, n_heads=8, n_kv_heads=2, d_ff=224, vocab_size=416, context_len=256, rope_theta=1e4
+    )
+    model = Transformer(config).initialise(torch.Generator().manual_seed(1)).requires_grad_(False)
+    for parameter in model.parameters():
+        if parameter.ndim == 2:
+            parameter.mul_(3.0)
+    tokenizer = train(["the cat sat on the mat"] * 3, 400)
+    rng = np.random.default_rng(0)
+    prompts = [tuple(rng.integers(0, 200, rng.integers(3, 12)).tolist()) * 6 for _ in range(12)]
+    params = SamplingParams(temperature=temperature, top_k=3, max_tokens=80, logprobs=1)
+    plain = LLM(model, tokenizer, "plain", speculate=False)
+    fast = LLM(model, tokenizer, "fast", speculate=True)
+    try:
+        expected = plain.complete(prompts, params)
+        assert fast.complete(prompts, params) == expected
+        alone = [fast.complete([prompt], params)[0] for prompt in prompts[:6]]
+        assert alone == expected[:6]
+        cut = params.model_copy(update={"max_tokens": 7})
+        assert [one.tokens for one in fast.complete(prompts, cut)] == [one.tokens[:7] for one in expected]
+        stats = fast.stats()
+        assert 0 < stats["accepted_tokens"] <= stats["drafted_tokens"]
+        assert not plain.stats()["drafted_tokens"]
+    finally:
+        plain.close()
+        fast.close()

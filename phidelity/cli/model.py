@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from phidelity import terminal
-from phidelity.cli.options import ANY, FILE, json_option
+from phidelity.cli.options import ANY, FILE, json_option, memory_option, sampling_options
 from phidelity.config import UserError
 from phidelity.pipeline import status as runs
 from phidelity.records import Conversation, Message
@@ -18,23 +18,28 @@ from phidelity.records import Conversation, Message
 @click.command()
 @click.argument("model", type=ANY)
 @click.option("--prompt", help="One prompt; the answer goes to standard output.")
-@click.option("--input", "source", type=FILE, help="JSON lines with `prompt` or `messages`, and optionally `id`.")
-@click.option("--out", type=ANY, help="Where the answers to --input go, as JSON lines.")
-@click.option("--max-tokens", type=click.IntRange(min=1), default=256, show_default=True)
-@click.option("--temperature", type=click.FloatRange(min=0), default=0.0, show_default=True, help="0 is greedy.")
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option(
+    "--input",
+    "source",
+    type=FILE,
+    help="JSON lines with `prompt` or `messages`, and optionally `id` and `params` (sampling for that line).",
+)
+@click.option(
+    "--out", type=ANY, help="Where the answers to --input go, as JSON lines; a killed run goes on from there."
+)
 @click.option("--raw", is_flag=True, help="Take the prompt as plain text, without the chat template.")
+@sampling_options
+@memory_option
 @json_option
 def generate(
     model: Path,
     prompt: str | None,
     source: Path | None,
     out: Path | None,
-    max_tokens: int,
-    temperature: float,
-    seed: int,
     raw: bool,
+    memory: str | None,
     as_json: bool,
+    **how: Any,
 ) -> None:
     """Let MODEL answer a prompt, or a file of them."""
     if (prompt is None) == (source is None):
@@ -42,11 +47,12 @@ def generate(
     if (source is None) != (out is None):
         raise click.UsageError("--input FILE and --out FILE belong together.")
     from phidelity.completion import SamplingParams
-    from phidelity.engine.llm import open_model
-    from phidelity.engine.offline import answer_file, as_prompt
+    from phidelity.engine.offline import answer_file, as_prompt, read_prompts
 
-    llm = open_model(runs.resolve_model(model))
-    params = SamplingParams(temperature=temperature, max_tokens=max_tokens, seed=seed)
+    params = SamplingParams(**how)
+    if source:
+        read_prompts(source, params, raw=raw)  # bad lines are told before a model is loaded
+    llm = _open(runs.resolve_model(model), memory)
     if source and out:
         with terminal.watching(sys.stderr) as progress:
             n = answer_file(llm, source, out, params, raw=raw, progress=progress)
@@ -54,23 +60,25 @@ def generate(
         return
     (completion,) = llm.complete([as_prompt(prompt or "", raw=raw)], params)
     if completion.finish_reason == "context_exceeded":
-        raise UserError(f"The prompt has {completion.usage.prompt_tokens} tokens; {model} reads {llm.context_len}.")
+        found = f"The prompt has {completion.usage.prompt_tokens} tokens; {model} reads {llm.context_len} here"
+        raise UserError(f"{found}, the answer included. Shorten it.")
+    if completion.finish_reason == "error":
+        raise UserError(f"{model} could not answer: {completion.error}. Check the model with `phi check`.")
     click.echo(completion.model_dump_json() if as_json else completion.text)
 
 
 @click.command()
 @click.argument("model", type=ANY)
-@click.option("--max-tokens", type=click.IntRange(min=1), default=256, show_default=True)
-@click.option("--temperature", type=click.FloatRange(min=0), default=0.0, show_default=True, help="0 is greedy.")
-@click.option("--seed", type=int, default=0, show_default=True)
-def chat(model: Path, max_tokens: int, temperature: float, seed: int) -> None:
+@sampling_options
+@memory_option
+def chat(model: Path, memory: str | None, **how: Any) -> None:
     """Talk with MODEL. An empty line starts afresh, Ctrl-D ends."""
     from phidelity.completion import SamplingParams
-    from phidelity.engine.llm import open_model
     from phidelity.model.config import census
 
+    params = SamplingParams(**how)
     where = runs.resolve_model(model)
-    llm, params = open_model(where), SamplingParams(temperature=temperature, max_tokens=max_tokens, seed=seed)
+    llm = _open(where, memory)
     is_ours = any((parent / runs.RECIPE_JSON).is_file() for parent in where.resolve().parents)
     kind = "-parameter miniature trained by Phidelity; not phi-4" if is_ours else " parameters"
     click.echo(f"{census(llm.model.config).total:,}{kind} ({where}, context {llm.context_len} tokens).")
@@ -78,10 +86,28 @@ def chat(model: Path, max_tokens: int, temperature: float, seed: int) -> None:
     turns: list[Message] = []
     for line in terminal.ask("> "):
         turns = [*turns, Message(role="user", content=line)] if line.strip() else []
-        while len(turns) > 2 and not _fits(llm, turns, max_tokens):
+        while len(turns) > 2 and not _fits(llm, turns, params.max_tokens):
             turns = turns[2:]
         if turns:
             turns.append(Message(role="assistant", content=_say(llm.stream(_conversation(turns), params))))
+
+
+def _open(where: Path, memory: str | None) -> Any:
+    """The model, loaded after its memory plan was shown on standard error and found to fit."""
+    from phidelity.checkpoint.open import look
+    from phidelity.engine.llm import open_model
+    from phidelity.engine.memory import available_memory, parse_size, plan
+
+    budget = parse_size(memory) if memory else None
+    planned = plan(look(where).config, budget=budget, available=available_memory())
+    click.echo("\n".join(planned.lines()), err=True)
+    return open_model(
+        where,
+        n_running=planned.n_running,
+        cache_bytes=planned.cache,
+        context_len=planned.context_len,
+        speculate=True,
+    )
 
 
 def _conversation(turns: Sequence[Message]) -> Conversation:

@@ -1,6 +1,8 @@
 """What several commands take: kinds of argument, and the options that mean the same everywhere."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -10,3 +12,25 @@ ANY = click.Path(path_type=Path)
 out_option = click.option("--out", type=ANY, help="Run directory [default: runs/<name of the recipe>].")
 set_option = click.option("--set", "assignments", multiple=True, metavar="A.B=C", help="Override a key of the recipe.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
+memory_option = click.option(
+    "--memory",
+    metavar="SIZE",
+    help="Most memory to take, such as 11GB; context and batch follow. [default: what is usual]",
+)
+
+_SAMPLING = (
+    click.option("--max-tokens", type=click.IntRange(min=1), default=256, show_default=True),
+    click.option("--temperature", type=click.FloatRange(min=0), default=0.0, show_default=True, help="0 is greedy."),
+    click.option("--top-p", type=float, default=1.0, show_default=True, help="Fewest tokens that together reach this."),
+    click.option("--top-k", type=int, default=0, show_default=True, help="The k best tokens; 0: all."),
+    click.option("--min-p", type=float, default=0.0, show_default=True, help="Least share of the best token's."),
+    click.option("--stop", multiple=True, metavar="TEXT", help="End before this text; may be given several times."),
+    click.option("--seed", type=int, default=0, show_default=True),
+)
+
+
+def sampling_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """How to sample: each option is a field of SamplingParams."""
+    for option in reversed(_SAMPLING):
+        command = option(command)
+    return command
