@@ -71,6 +71,11 @@ def test_options_are_scored_and_written_down(tmp_path):
     assert rows["mmlu-likelihood"]["per_byte"]["score"] == 100.0
     assert rows["mmlu-likelihood"]["letter"]["n"] == 4
     assert (tmp_path / "out" / "known" / "mmlu-likelihood" / "graded.jsonl").is_file()
+    assert rows["mmlu-likelihood"]["sum"]["context_exceeded"] == 0
+    short = Known()
+    short.context_len = 20
+    rows = evaluate_model(short, [benchmark("mmlu")], tmp_path, None, tmp_path / "out", "short")
+    assert (rows["mmlu-likelihood"]["sum"]["context_exceeded"], rows["mmlu-likelihood"]["sum"]["score"]) == (4, 0.0)
     (tmp_path / "math_test.csv").write_text("Question,Answer\n1?,1\n")
     with pytest.raises(UserError, match="has no options"):
         evaluate_model(Known(), [benchmark("math")], tmp_path, None, tmp_path / "out", "known")

@@ -2,8 +2,10 @@
 
 import csv
 import json
+import time
 
 import pytest
+from conftest import finish, phi_process
 from mock_endpoint import echo
 
 from phidelity.eval.pages import embedded
@@ -189,3 +191,28 @@ def test_a_judge_that_leaves_too_much_open_withholds_the_rate(phi, endpoint, tmp
     found = json.loads(done.stdout)
     assert (found["corrected"]["score"], found["corrected"]["undetermined"]) == (None, 10)
     assert found["parity"]["undetermined"] == 10
+
+
+def test_a_command_killed_at_work_goes_on_to_the_same_bytes(phi, endpoint, data, tmp_path):
+    endpoint.script = solver()
+    evaluate(phi, endpoint, data, tmp_path / "whole")
+    slow = solver()
+
+    def sleepy(place, body):
+        time.sleep(0.1)
+        return slow(place, body)
+
+    endpoint.script = sleepy
+    asked = ("--url", endpoint.url, "--model-name", "org/model", "--data", data, "--repeats", "1", "--parallel", "1")
+    process = phi_process("eval", "math", *asked, "--out", tmp_path / "killed")
+    stored = tmp_path / "killed/org-model/math/responses.jsonl"
+    while not stored.exists() or stored.read_bytes().count(b"\n") < 5:
+        time.sleep(0.02)
+    process.kill()
+    assert finish(process).returncode != 0
+    with open(stored, "ab") as file:
+        file.write(b'{"id": "19", "rep')
+    n_stored, n_seen = stored.read_bytes().count(b"\n"), len(endpoint.seen)
+    assert evaluate(phi, endpoint, data, tmp_path / "killed").returncode == 0
+    assert len(endpoint.seen) - n_seen == 20 - n_stored
+    assert stored.read_bytes() == (tmp_path / "whole/org-model/math/responses.jsonl").read_bytes()

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol
 from phidelity.completion import Completer
 from phidelity.config import UserError
 from phidelity.eval.benchmark import Benchmark
-from phidelity.eval.evaluate import choose
+from phidelity.eval.evaluate import TOO_LONG, choose
 from phidelity.eval.run import publish
 from phidelity.eval.store import Graded, cluster_of, write_graded
 from phidelity.eval.summary import scored
@@ -121,7 +121,9 @@ def evaluate_model(
             graded = _grade(completer, tokenizer, problems, task.advance)
         write_graded(out / model / name, graded)
         write_json(out / model / name / "asked.json", {"model": completer.name, "methods": METHODS})
-        rows[name] = {method: scored(graded, method) | {"chance": 100 * one.chance} for method in METHODS}
+        n_long = sum(one.scores[METHODS[0]].explanation == TOO_LONG for one in graded)
+        told = {"chance": 100 * one.chance, "context_exceeded": n_long}
+        rows[name] = {method: scored(graded, method) | told for method in METHODS}
         publish(out / "scores.json", model, name, rows[name])
     return rows
 
@@ -132,20 +134,36 @@ def options_of(problem: Problem) -> list[str]:
 
 
 def _grade(
-    completer: Completer, tokenizer: Encodes, problems: Sequence[Problem], on_done: Callable[[int], None]
+    completer: Any, tokenizer: Encodes, problems: Sequence[Problem], on_done: Callable[[int], None]
 ) -> list[Graded]:
+    """The grades of all problems; one that does not fit into the context is wrong under every method."""
+    room = getattr(completer, "context_len", None)
     graded = []
     for start in range(0, len(problems), BATCH):
         part = problems[start : start + BATCH]
-        for problem, scores in zip(part, choice_scores(completer, tokenizer, part), strict=True):
-            by_method = {name: _score(problem, values) for name, values in scores.items()}
+        fitting = [one for one in part if room is None or _length(tokenizer, one) <= room]
+        scores = iter(choice_scores(completer, tokenizer, fitting))
+        for problem in part:
+            fits = any(problem is one for one in fitting)
+            by_method = {
+                name: _score(problem, values)
+                for name, values in (next(scores) if fits else dict.fromkeys(METHODS, ())).items()
+            }
             cluster = cluster_of(problem.meta)
             graded.append(Graded(id=problem.id, reference=problem.reference, cluster=cluster, scores=by_method))
         on_done(len(part))
     return graded
 
 
+def _length(tokenizer: Encodes, problem: Problem) -> int:
+    """Tokens of the longest text that is scored for a problem."""
+    texts = [_listed(problem) + " A", *(f"{_bare(problem)} {option}" for option in options_of(problem))]
+    return max(len(tokenizer.encode(text)) for text in texts)
+
+
 def _score(problem: Problem, values: Sequence[float]) -> Score:
+    if not values:
+        return Score(value=0.0, explanation=TOO_LONG)
     chosen = LETTERS[max(range(len(values)), key=values.__getitem__)]
     told = ", ".join(f"{letter} {value:.3f}" for letter, value in zip(LETTERS, values, strict=False))
     return Score(value=float(chosen == problem.reference), extracted=chosen, explanation=told)
