@@ -2,7 +2,7 @@ import random
 
 import numpy as np
 
-from phidelity.data.dedup import Duplicate, _shingles, duplicates, signature
+from phidelity.data.dedup import Duplicate, clusters, duplicates, minhash, shingles, sign, similarity
 
 
 def text(name, n=300):
@@ -31,7 +31,7 @@ def test_small_edits_are_near_duplicates_and_other_texts_are_not():
     assert found[0] is found[2] is found[3] is None
     assert found[1] is not None
     assert found[1].kind == "near"
-    assert 0.7 <= found[1].jaccard < 1
+    assert 0.65 <= found[1].jaccard < 1
 
 
 def test_reordered_paragraphs_are_near_duplicates():
@@ -44,7 +44,7 @@ def test_nearly_all_documents_with_two_percent_of_words_changed_are_found():
     originals = [text(f"doc {n}") for n in range(60)]
     found = duplicates([*originals, *(edited(original, 0.02, f"e{n}") for n, original in enumerate(originals))])
     assert not any(found[:60])
-    assert sum(duplicate is not None for duplicate in found[60:]) >= 55
+    assert sum(duplicate is not None for duplicate in found[60:]) >= 57
 
 
 def test_a_cluster_keeps_its_first_document_alone():
@@ -68,14 +68,56 @@ def test_empty_and_short_texts_are_compared_as_a_whole():
 
 def test_signatures_agree_as_often_as_the_sets_overlap():
     rng = np.random.default_rng(0)
-    base = rng.integers(0, 2**63, size=3000, dtype=np.uint64)
-    agreement = [
-        (signature(base[:2000]) == signature(np.concatenate([base[:1000], base[2000:]]))).mean() for _ in range(1)
-    ]
-    assert abs(np.mean(agreement) - 1 / 3) < 0.12
+    agreement = []
+    for _ in range(20):
+        base = rng.integers(0, 2**63, size=3000, dtype=np.uint64)
+        agreement.append((minhash(base[:2000]) == minhash(np.concatenate([base[:1000], base[2000:]]))).mean())
+    assert abs(np.mean(agreement) - 1 / 3) < 0.03
 
 
-def test_a_signature_depends_on_the_contents_alone():
-    words = text("a").split()
-    assert (signature(_shingles(words)) == signature(_shingles(list(words)))).all()
-    assert len(_shingles(words)) == len(words) - 4
+def test_a_signature_depends_on_the_words_alone():
+    one, other = sign("One, two; three four five six."), sign("one TWO\nthree (four) five six")
+    assert one.exact == other.exact
+    assert (one.bands == other.bands).all()
+    assert len(one.bands) == 28
+    assert len(sign(" .,!").bands) == 0
+
+
+def test_shingles_are_the_set_of_word_5_grams():
+    assert len(shingles(text("a", 200))) == 196
+    assert len(shingles("a b c d e a b c d e")) == 5
+    assert len(shingles("two words")) == 1
+    assert similarity(shingles("a b c d e f"), shingles("a b c d e g")) == 1 / 3
+
+
+def test_any_number_of_partitions_gives_the_same_outcome():
+    originals = [text(f"p{n}") for n in range(20)]
+    texts = originals + [edited(one, 0.02 * (n % 4), f"q{n}") for n, one in enumerate(originals * 2)]
+    found = duplicates(texts)
+    assert sum(duplicate is not None for duplicate in found) > 20
+    assert all(duplicates(texts, n_partitions=n) == found for n in (2, 7, 64))
+
+
+def test_a_thousand_copies_of_a_template_are_one_cluster():
+    base = text("template", 400)
+    found = duplicates([f"{base} {n}" for n in range(300)])
+    assert found[0] is None
+    assert {duplicate.of for duplicate in found[1:] if duplicate} == {0}
+    assert all(found[1:])
+
+
+def test_clusters_say_which_document_stays_and_why():
+    a = text("a")
+    texts = [a, text("b"), a.upper(), edited(a, 0.01)]
+    (cluster,) = clusters(duplicates(texts), ["a", "b", "copy", "edit"])
+    assert (cluster["kept"], cluster["why"]) == ("a", "the first in the order of reading")
+    assert [(one["id"], one["kind"]) for one in cluster["dropped"]] == [("copy", "exact"), ("edit", "near")]
+
+
+def test_an_edited_chinese_text_is_a_near_duplicate():
+    rng = random.Random("han")
+    han = "".join(chr(rng.randrange(0x4E00, 0x5E00)) for _ in range(600))
+    edit = "".join(chr(0x6000 + n) if n % 100 == 50 else sign for n, sign in enumerate(han))
+    found = duplicates([han, edit])
+    assert found[1] is not None
+    assert found[1].kind == "near"

@@ -1,22 +1,28 @@
 """Exact and near duplicates among documents; of each cluster the first document stays.
 
 Near duplicates by MinHash as in FineWeb: word 5-grams, 112 hashes in 14 bands of 8, a 50 % chance at a similarity
-near 0.72. Candidates are then verified by their true Jaccard similarity, so that no document goes by bad luck.
-All hashes depend on a document's content alone and clusters are joined by their least member: the outcome is the
-same however the signatures are partitioned.
+near 0.72. The same hashes are laid out a second time, across (ours): 0.64, at no further hashing. Candidates are then
+verified by their true Jaccard similarity, so that no document goes by bad luck.
+The work has three parts that can lie on three machines: a `Signature` depends on one text alone, a partition of the
+bands gives its candidates alone, and clusters are joined by their least member; the outcome is the same for any
+number of partitions. Passages that repeat inside documents are `repeats.py`'s.
 """
 
 import hashlib
-import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from typing import Literal, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-BANDS, ROWS, WORDS = 14, 8, 5
+from phidelity.data.words import grams, mix, words
 
-_WORD = re.compile(r"\w+")
+BANDS, ROWS, WORDS = 14, 8, 5
+MOST = 32
+"""How many earlier members of its bucket a document is compared with (ours): linear even among a million pages."""
+_STEP, _FUNCTIONS = 4096, 16
+"""Shingles and functions that are taken at once, so that they stay in the cache."""
 
 
 class Duplicate(NamedTuple):
@@ -26,106 +32,143 @@ class Duplicate(NamedTuple):
     of: int
     """Number of the document that stays."""
     jaccard: float
-    """Similarity to the document through which it joined the cluster."""
+    """Its greatest verified similarity within the cluster; 1.0 for an exact copy."""
 
 
-def duplicates(texts: Sequence[str], *, min_jaccard: float = 0.7) -> list[Duplicate | None]:
+class Signature(NamedTuple):
+    """What finding duplicates needs to know of one text: 240 bytes."""
+
+    exact: bytes
+    """Equal for texts of equal words, whatever case, blanks and punctuation."""
+    bands: np.ndarray
+    """A 64-bit hash of the rows of each band, in order and across, `[2 * BANDS]`; empty for a text without words."""
+
+
+def duplicates(texts: Sequence[str], *, min_jaccard: float = 0.65, n_partitions: int = 1) -> list[Duplicate | None]:
     """For each text the earlier one that it repeats, or None for a text to keep.
 
     `min_jaccard` (ours) is the least share of common 5-grams of words at which a candidate is one.
     """
-    found: list[Duplicate | None] = [None] * len(texts)
-    words = [_WORD.findall(text.lower()) for text in texts]
-    distinct = []
+    return resolve(
+        [sign(text) for text in texts], texts.__getitem__, min_jaccard=min_jaccard, n_partitions=n_partitions
+    )
+
+
+def resolve(
+    signatures: Sequence[Signature], text: Callable[[int], str], *, min_jaccard: float = 0.65, n_partitions: int = 1
+) -> list[Duplicate | None]:
+    """As `duplicates`, from signatures made before; `text` is asked for the candidates' texts alone."""
     first: dict[bytes, int] = {}
-    for number, sequence in enumerate(words):
-        kept = first.setdefault(hashlib.sha256(" ".join(sequence).encode()).digest(), number)
-        if kept == number:
-            distinct.append(number)
-        else:
-            found[number] = Duplicate("exact", kept, 1.0)
-    shingles = {number: _shingles(words[number]) for number in distinct}
-    for number, duplicate in _near(shingles, min_jaccard).items():
-        found[number] = duplicate
-    return [_to_kept(found, duplicate) for duplicate in found]
+    kept = [first.setdefault(one.exact, number) for number, one in enumerate(signatures)]
+    distinct = [number for number, of in enumerate(kept) if of == number and len(signatures[number].bands)]
+    bands = np.stack([signatures[number].bands for number in distinct]) if distinct else np.zeros((0, 0), np.uint64)
+    pairs = {pair for p in range(n_partitions) for pair in candidates(bands, p, n_partitions)}
+    near = _near([(distinct[a], distinct[b]) for a, b in sorted(pairs)], text, min_jaccard)
+    found: list[Duplicate | None] = []
+    for number, of in enumerate(kept):
+        onward = near.get(of)
+        found.append(onward if onward else Duplicate("exact", of, 1.0) if of != number else None)
+    return found
 
 
-def signature(shingles: np.ndarray) -> np.ndarray:
-    """The 112 least hashes of a set of shingles (all ones for an empty set), `[BANDS, ROWS]`."""
-    if not len(shingles):
-        return np.full((BANDS, ROWS), np.iinfo(np.uint64).max)
-    return (_FACTORS[:, None] * (shingles[None] ^ _MASKS[:, None])).min(axis=1).reshape(BANDS, ROWS)
+def sign(text: str) -> Signature:
+    """The signature of one text, a pure function of its words."""
+    hashes = words(text).hashes
+    exact = hashlib.blake2b(hashes.tobytes(), digest_size=16).digest()
+    if not len(hashes):
+        return Signature(exact, np.zeros(0, np.uint64))
+    least = minhash(_shingles(hashes)).astype(np.uint64)
+    rows = np.concatenate([least.reshape(BANDS, ROWS), least.reshape(ROWS, BANDS).T])
+    return Signature(exact, mix(_row_hashes(rows) + np.arange(2 * BANDS, dtype=np.uint64)))
 
 
-def _near(shingles: dict[int, np.ndarray], min_jaccard: float) -> dict[int, Duplicate]:
-    """Near duplicates among documents given by number, each with the least member of its cluster."""
-    root = {number: number for number in shingles}
+def shingles(text: str) -> np.ndarray:
+    """The set of a text's word 5-grams as sorted hashes; a shorter text is one shingle."""
+    return _shingles(words(text).hashes)
+
+
+def minhash(shingle_set: np.ndarray) -> np.ndarray:
+    """The least value of each of the 112 hash functions over a set of shingles, `[BANDS * ROWS]`, 32 bits each."""
+    high = (shingle_set >> np.uint64(32)).astype(np.uint32)
+    least = np.full(BANDS * ROWS, np.iinfo(np.uint32).max)
+    for start in range(0, len(high), _STEP):
+        part = high[None, start : start + _STEP]
+        for first in range(0, len(least), _FUNCTIONS):
+            some = slice(first, first + _FUNCTIONS)
+            np.minimum(least[some], ((part ^ _MASKS[some]) * _FACTORS[some]).min(axis=1), out=least[some])
+    return least
+
+
+def candidates(bands: np.ndarray, partition: int = 0, n_partitions: int = 1) -> Iterator[tuple[int, int]]:
+    """Pairs (earlier, later) that agree in a band whose hash falls to this partition; one pair may come twice."""
+    for band in bands.T:
+        mine = np.flatnonzero(band % np.uint64(n_partitions) == partition)
+        mine = mine[np.argsort(band[mine], kind="stable")]
+        equal = band[mine][1:] == band[mine][:-1]
+        for start, end in _runs(equal):
+            members = mine[start : end + 1].tolist()
+            yield from ((a, b) for i, b in enumerate(members) for a in members[max(0, i - MOST) : i])
+
+
+def clusters(found: Sequence[Duplicate | None], ids: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Each cluster for the record: which document stays, why, and which go with what likeness."""
+    members: dict[int, list[int]] = defaultdict(list)
+    for number, duplicate in enumerate(found):
+        if duplicate:
+            members[duplicate.of].append(number)
+    for kept, gone in sorted(members.items()):
+        yield {
+            "kept": ids[kept],
+            "why": "the first in the order of reading",
+            "dropped": [{"id": ids[n], "kind": d.kind, "jaccard": d.jaccard} for n in gone if (d := found[n])],
+        }
+
+
+def _near(pairs: Iterable[tuple[int, int]], text: Callable[[int], str], min_jaccard: float) -> dict[int, Duplicate]:
+    """The near duplicates that candidates, in order, turn out to be, each with the least member of its cluster."""
+    kept = lru_cache(maxsize=4096)(lambda number: shingles(text(number)))
+    root: dict[int, int] = {}
     alike: dict[int, float] = defaultdict(float)
-    for a, b in _candidates(shingles):
+    for a, b in pairs:
         root_a, root_b = _find(root, a), _find(root, b)
-        if root_a != root_b and (jaccard := _jaccard(shingles[a], shingles[b])) >= min_jaccard:
+        if root_a != root_b and (jaccard := similarity(kept(a), kept(b))) >= min_jaccard:
             root[max(root_a, root_b)] = min(root_a, root_b)
-            alike[b] = max(alike[b], jaccard)
-            alike[a] = max(alike[a], jaccard)
-    roots = {number: _find(root, number) for number in shingles}
-    return {
-        number: Duplicate("near", kept, round(alike[number], 4)) for number, kept in roots.items() if kept != number
-    }
+            alike[a], alike[b] = max(alike[a], jaccard), max(alike[b], jaccard)
+    roots = {number: _find(root, number) for number in alike}
+    return {number: Duplicate("near", of, round(alike[number], 4)) for number, of in roots.items() if of != number}
 
 
-def _candidates(shingles: dict[int, np.ndarray]) -> Iterator[tuple[int, int]]:
-    """Pairs (earlier, later) that agree in all rows of some band, in order."""
-    buckets: dict[bytes, list[int]] = defaultdict(list)
-    for number in sorted(shingles):
-        if len(shingles[number]):
-            for band, row in enumerate(signature(shingles[number])):
-                buckets[bytes([band]) + row.tobytes()].append(number)
-    pairs = {(a, b) for bucket in buckets.values() for i, b in enumerate(bucket) for a in bucket[:i]}
-    return iter(sorted(pairs))
-
-
-def _find(root: dict[int, int], number: int) -> int:
-    while root[number] != number:
-        root[number] = root[root[number]]
-        number = root[number]
-    return number
-
-
-def _jaccard(a: np.ndarray, b: np.ndarray) -> float:
+def similarity(a: np.ndarray, b: np.ndarray) -> float:
+    """The Jaccard similarity of two sets."""
     shared = len(np.intersect1d(a, b, assume_unique=True))
     return shared / (len(a) + len(b) - shared)
 
 
-def _shingles(words: Sequence[str]) -> np.ndarray:
-    """The set of 64-bit hashes of a document's word 5-grams; a shorter document is one shingle."""
-    if not words:
-        return np.zeros(0, dtype=np.uint64)
-    distinct = list(dict.fromkeys(words))
-    digests = b"".join(hashlib.blake2b(word.encode(), digest_size=8).digest() for word in distinct)
-    hashes = dict(zip(distinct, np.frombuffer(digests, dtype="<u8").tolist(), strict=True))
-    sequence = np.fromiter((hashes[word] for word in words), dtype=np.uint64, count=len(words))
-    n = min(WORDS, len(words))
-    mixed = np.zeros(len(words) - n + 1, dtype=np.uint64)
-    for place in range(n):
-        mixed = _mix(mixed * np.uint64(0x9E3779B97F4A7C15) + sequence[place : len(words) - n + 1 + place])
-    return np.unique(mixed)
+def _shingles(hashes: np.ndarray) -> np.ndarray:
+    ordered = np.sort(grams(hashes, min(WORDS, max(1, len(hashes)))))
+    return ordered[np.concatenate([[True], ordered[1:] != ordered[:-1]])] if len(ordered) else ordered
 
 
-def _mix(x: np.ndarray) -> np.ndarray:
-    """The finaliser of splitmix64: spreads every bit over all."""
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
+def _row_hashes(rows: np.ndarray) -> np.ndarray:
+    """One hash for each line of `[N, ROWS]` values."""
+    total = np.zeros(len(rows), np.uint64)
+    for column in rows.T:
+        total = mix(total + column + np.uint64(1))
+    return total
 
 
-def _to_kept(found: list[Duplicate | None], duplicate: Duplicate | None) -> Duplicate | None:
-    """Lead an exact copy of a near duplicate to the document that stays."""
-    if duplicate and (onward := found[duplicate.of]):
-        return Duplicate(onward.kind, onward.of, onward.jaccard)
-    return duplicate
+def _find(root: dict[int, int], number: int) -> int:
+    while (above := root.get(number, number)) != number:
+        root[number] = root.get(above, above)
+        number = above
+    return number
 
 
-_RANDOM = np.random.Generator(np.random.Philox(key=0)).integers(
-    0, 2**64, size=(2, BANDS * ROWS), dtype=np.uint64, endpoint=False
-)
-_MASKS, _FACTORS = _RANDOM[0], _RANDOM[1] | np.uint64(1)
+def _runs(equal: np.ndarray) -> Iterator[tuple[int, int]]:
+    """(first, last) of each run of neighbours that are equal."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], equal, [False]]).astype(np.int8)))
+    return zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)
+
+
+_RANDOM = np.random.Generator(np.random.Philox(key=0)).integers(0, 2**32, size=(2, BANDS * ROWS, 1), dtype=np.uint32)
+_MASKS, _FACTORS = _RANDOM[0], _RANDOM[1] | np.uint32(1)
