@@ -1,0 +1,63 @@
+"""Where keys, tokens and passwords stand in a text: `[start, end)` of each.
+
+Those of well-known services by their published prefixes, private keys by their frame, and values that look drawn
+where they are assigned to something that is called a key, a secret, a token or a password.
+"""
+
+import re
+from collections.abc import Iterator
+
+_PREFIXED = (
+    ("AKIA", "[0-9A-Z]{16}"),
+    ("ASIA", "[0-9A-Z]{16}"),
+    ("ghp_", "[A-Za-z0-9]{36,255}"),
+    ("gho_", "[A-Za-z0-9]{36,255}"),
+    ("ghu_", "[A-Za-z0-9]{36,255}"),
+    ("ghs_", "[A-Za-z0-9]{36,255}"),
+    ("ghr_", "[A-Za-z0-9]{36,255}"),
+    ("github_pat_", "[A-Za-z0-9_]{22,255}"),
+    ("glpat-", "[A-Za-z0-9_-]{20,}"),
+    ("xox", "[abeoprs]-[A-Za-z0-9-]{10,}"),
+    ("sk-", "(?:proj-|ant-)?(?=[A-Za-z0-9_-]*[0-9])[A-Za-z0-9_-]{20,}"),
+    ("sk_live_", "[A-Za-z0-9]{16,}"),
+    ("sk_test_", "[A-Za-z0-9]{16,}"),
+    ("rk_live_", "[A-Za-z0-9]{16,}"),
+    ("AIza", "[A-Za-z0-9_-]{35}"),
+    ("ya29.", "[A-Za-z0-9_-]{20,}"),
+    ("eyJ", r"[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{10,}"),
+    ("npm_", "[A-Za-z0-9]{36}"),
+    ("pypi-", "[A-Za-z0-9_-]{40,}"),
+    ("hf_", "[A-Za-z0-9]{30,}"),
+    ("SG.", r"[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}"),
+    ("dop_v1_", "[0-9a-f]{64}"),
+    ("shpat_", "[0-9a-fA-F]{32}"),
+)
+"""How the keys of well-known services begin and go on."""
+_KEYS = [
+    (start, re.compile(rf"{re.escape(start)}(?<![A-Za-z0-9_]{'.' * len(start)}){form}(?![A-Za-z0-9_])"))
+    for start, form in _PREFIXED
+]
+_FRAME = re.compile(r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY(?: BLOCK)?-----[\s\S]{20,8000}?-----END [A-Z ]*-----")
+_ASSIGNED = re.compile(r"[=:]>? {0,3}[\"']?([A-Za-z0-9+/_-]{20,200}={0,2})(?![\w(.])")
+_NAMED = re.compile(
+    r"(?:api[_-]?key|secret|token|passw(?:or)?d|access[_-]?key|auth)[\w-]{0,20}[\"']? {0,3}\Z", re.IGNORECASE
+)
+
+
+def keys(text: str) -> Iterator[tuple[int, int]]:
+    """Keys of services, private keys, and drawn values of things that are called secret."""
+    for start, form in _KEYS:
+        if start in text:
+            yield from (match.span() for match in form.finditer(text))
+    if "PRIVATE KEY" in text:
+        yield from (match.span() for match in _FRAME.finditer(text))
+    for match in _ASSIGNED.finditer(text):
+        if _is_drawn(match[1]) and _NAMED.search(text[max(0, match.start() - 48) : match.start()]):
+            yield match.span(1)
+
+
+def _is_drawn(value: str) -> bool:
+    """Whether a value looks drawn at random: digits among letters, no words, many different signs."""
+    digits = sum(map(str.isdigit, value))
+    longest = max(map(len, re.findall(r"[a-z]+|[A-Z]+", value)), default=0)
+    return 3 <= digits < len(value) and longest <= 6 and len(set(value)) >= 10
