@@ -1,11 +1,4 @@
-import csv
-import gzip
-import json
-
-import pytest
-
-from phidelity.config import UserError
-from phidelity.data.decontaminate import benchmark_texts, build_index, contaminated, overlap, words
+from phidelity.data.decontaminate import Item, build_index, contaminated, overlap, side_by_side, words
 
 PROBLEM = (
     "A baker fills nine trays with fourteen rolls each in the morning and gives two rolls away. "
@@ -62,24 +55,34 @@ def test_the_ratio_is_shared_7_grams_over_the_smaller_count():
     assert hit.ratio == 1.0
 
 
-def test_problems_are_read_from_the_official_formats(tmp_path):
-    with open(tmp_path / "mmlu.csv", "w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["", "Question", "A", "B", "C", "D", "Answer", "Subject"])
-        writer.writerow([0, "Which town, says the\nmap, is it?", 1, 2, 3, 4, "A", "towns"])
-    (tmp_path / "mgsm_de.tsv").write_text("Wie viele Äpfel?\t3\n", encoding="utf-8")
-    with gzip.open(tmp_path / "HumanEval.jsonl.gz", "wt") as file:
-        file.write(json.dumps({"prompt": "def f():\n", "canonical_solution": "    return 1\n", "test": "no"}) + "\n")
-    assert benchmark_texts(tmp_path) == [
-        "Which town, says the\nmap, is it?",
-        "Wie viele Äpfel?",
-        "def f():\n\n    return 1\n",
-    ]
+def test_counting_to_thirteen_is_nobodys_problem():
+    numbers = " ".join(map(str, range(1, 20)))
+    index = build_index([f"{PROBLEM} The trays are {numbers} in order."])
+    assert contaminated(index, f"{PROSE} {numbers} {PROSE}") is None
 
 
-def test_a_folder_without_problems_and_a_file_of_another_kind_are_refused(tmp_path):
-    with pytest.raises(UserError, match="No evaluation problems"):
-        benchmark_texts(tmp_path)
-    (tmp_path / "math_test.csv").write_text("Frage,Answer\nx,1\n")
-    with pytest.raises(UserError, match="row without 'Question'"):
-        benchmark_texts(tmp_path)
+def test_no_gram_runs_from_one_problem_into_the_next():
+    first, second = " ".join(f"a{n}" for n in range(6)), " ".join(f"b{n}" for n in range(6))
+    assert overlap(build_index([first, second]), f"{first} {second}") is None
+    assert build_index([]).sizes.tolist() == []
+    assert overlap(build_index([]), PROSE) is None
+
+
+def test_a_hit_is_reported_with_both_texts():
+    index = build_index([Item("gsm", "7", PROBLEM)], hard=0.5)
+    text = PROSE * 9 + PROBLEM + PROSE * 9
+    hit = contaminated(index, text)
+    assert hit is not None
+    row = side_by_side(index, hit, "d1", "web")
+    assert row["problem"] == PROBLEM
+    assert (row["benchmark"], row["item"], row["id"], row["hard"], row["info"]) == ("gsm", "7", "d1", 0.5, 0.25)
+    assert "A baker fills nine trays" in row["document"]
+    assert row["document"] in text
+    assert len(row["document"]) < len(text) / 2
+
+
+def test_the_problem_that_overlaps_most_is_named_among_many():
+    items = [" ".join(f"i{n}w{k}" for k in range(12)) for n in range(600)]
+    hit = contaminated(build_index(items), f"{PROSE} {items[411]} {PROSE}")
+    assert hit is not None
+    assert (hit.item, hit.rule, hit.ratio) == (411, "7-gram", 1.0)

@@ -4,28 +4,40 @@ A 13-gram shared with a problem contaminates, unless it stands in the allow-list
 boilerplate). Otherwise the 7-grams decide: shared / min(those of the text, those of the problem), at its
 largest over the problems; at or above `hard` the text is contaminated, from `info` on it is partial, which is
 counted and kept. The report publishes neither the thresholds nor the normalisation: 0.5, 0.25 and lower-case
-words without punctuation are ours. A problem of fewer than seven words cannot be found this way.
+words without punctuation are ours. A problem of fewer than seven words cannot be found this way, nor can one in
+other words (the report says so itself, §5).
 """
 
-import csv
-import gzip
-import json
 import re
 import unicodedata
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-from phidelity.config import UserError
+import numpy as np
 
-Gram = tuple[str, ...]
+from phidelity.data.words import Words, grams
+from phidelity.data.words import words as hashed
+
 LONG, SHORT = 13, 7
+SAYING = 3
+"""Words of three letters or more that a 13-gram needs to contaminate (ours)."""
+SIEVE = 24
+AROUND = 60
+"""Words shown before and after a match (ours)."""
+_TOGETHER = 256
+"""Problems that are hashed at once."""
 
-_WORD = re.compile(r"\w+")
-_INSIDE = re.compile(r"(?<=\d),(?=\d{3}(?!\d))|(?<=\w)['’](?=\w)")
+_INSIDE = re.compile(r",(?<=\d,)(?=\d{3}(?!\d))|['’](?<=\w['’])(?=\w)")
 """Separators of thousands and apostrophes: 80,000 is 80000 and don't is dont."""
+
+
+class Item(NamedTuple):
+    """An evaluation problem: the set that it is of, its name there, and its text."""
+
+    benchmark: str
+    id: str
+    text: str
 
 
 class Hit(NamedTuple):
@@ -39,18 +51,25 @@ class Hit(NamedTuple):
     """Shared 7-grams over the smaller count; 1.0 for a 13-gram."""
     match: str
     """The shared 13-gram, or one of the shared 7-grams."""
+    context: str
+    """The match with some words of the text around it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """The n-grams of the evaluation problems."""
+    """The n-grams of the evaluation problems, as sorted hashes."""
 
-    items: tuple[str, ...]
-    long: dict[Gram, int]
-    """Each 13-gram outside the allow-list and the first problem that has it."""
-    short: dict[Gram, tuple[int, ...]]
-    """Each 7-gram and the problems that have it."""
-    sizes: tuple[int, ...]
+    items: tuple[Item, ...]
+    long: np.ndarray
+    """13-grams outside the allow-list."""
+    long_item: np.ndarray
+    """The first problem that has each."""
+    short: np.ndarray
+    """7-grams, one entry for each problem that has it."""
+    short_item: np.ndarray
+    sieve: np.ndarray
+    """Whether any 7-gram begins with these `SIEVE` bits: most of a clean text's need no search."""
+    sizes: np.ndarray
     """How many different 7-grams each problem has."""
     hard: float
     info: float
@@ -58,26 +77,20 @@ class Index:
 
 def words(text: str) -> list[str]:
     """Lower-case words and numbers in Unicode's compatibility form, without punctuation."""
-    return _WORD.findall(_INSIDE.sub("", unicodedata.normalize("NFKC", text).lower()))
+    plain = _plain(text)
+    return [plain[start:end].lower() for start, end in zip(*_hashed(plain)[1:], strict=True)]
 
 
-def build_index(texts: Iterable[str], allowed: Iterable[str] = (), *, hard: float = 0.5, info: float = 0.25) -> Index:
+def build_index(
+    items: Iterable[Item | str], allowed: Iterable[str] = (), *, hard: float = 0.5, info: float = 0.25
+) -> Index:
     """Index evaluation problems; the 13-grams of the texts in `allowed` contaminate nobody."""
-    items = tuple(texts)
-    allow = {gram for text in allowed for gram in _grams(words(text), LONG)}
-    long: dict[Gram, int] = {}
-    short: dict[Gram, tuple[int, ...]] = {}
-    sizes = []
-    for number, text in enumerate(items):
-        item_words = words(text)
-        for gram in _grams(item_words, LONG):
-            if gram not in allow:
-                long.setdefault(gram, number)
-        grams = set(_grams(item_words, SHORT))
-        sizes.append(len(grams))
-        for gram in grams:
-            short[gram] = (*short.get(gram, ()), number)
-    return Index(items, long, short, tuple(sizes), hard, info)
+    items = tuple(Item("", "", one) if isinstance(one, str) else one for one in items)
+    allow, _ = _table(list(allowed), [LONG])[0]
+    (long, long_item), (short, short_item) = _table([item.text for item in items], [LONG, SHORT])
+    first = np.concatenate([[True], long[1:] != long[:-1]])[: len(long)] & ~np.isin(long, allow)
+    sizes = np.bincount(short_item, minlength=len(items))
+    return Index(items, long[first], long_item[first], short, short_item, _sieve(short), sizes, hard, info)
 
 
 def contaminated(index: Index, text: str) -> Hit | None:
@@ -88,76 +101,107 @@ def contaminated(index: Index, text: str) -> Hit | None:
 
 def overlap(index: Index, text: str) -> Hit | None:
     """The deciding hit of `text`, partial ones included; None for a clean text."""
-    text_words = words(text)
-    for gram in _grams(text_words, LONG):
-        if gram in index.long:
-            return Hit("contaminated", "13-gram", index.long[gram], 1.0, " ".join(gram))
-    grams = dict.fromkeys(_grams(text_words, SHORT))
-    shared = Counter(item for gram in grams for item in index.short.get(gram, ()))
-    if not shared:
+    plain = _plain(text)
+    found = _hashed(plain)
+    short = grams(found.hashes, SHORT)
+    perhaps = np.flatnonzero(index.sieve[short >> np.uint64(64 - SIEVE)])
+    starts, counts = np.zeros((2, len(short)), dtype=np.int64)
+    starts[perhaps] = np.searchsorted(index.short, short[perhaps], "left")
+    counts[perhaps] = np.searchsorted(index.short, short[perhaps], "right") - starts[perhaps]
+    if not counts.any():
         return None
-    ratios = {item: count / min(len(grams), index.sizes[item]) for item, count in shared.items()}
-    item = min(ratios, key=lambda number: (-ratios[number], number))
-    if ratios[item] < index.info:
+    long = grams(found.hashes, LONG)
+    places = np.minimum(np.searchsorted(index.long, long), max(0, len(index.long) - 1))
+    if len(index.long) and len(at := np.flatnonzero(index.long[places] == long)):
+        item = int(index.long_item[places[at[0]]])
+        return Hit("contaminated", "13-gram", item, 1.0, *_shown(plain, found, int(at[0]), LONG))
+    _, firsts = np.unique(short, return_index=True)
+    shared = firsts[counts[firsts] > 0]
+    owners = np.concatenate([index.short_item[starts[n] : starts[n] + counts[n]] for n in shared])
+    candidates, n_shared = np.unique(owners, return_counts=True)
+    ratios = n_shared / np.minimum(index.sizes[candidates], len(firsts))
+    best = int(np.argmax(ratios))
+    item, ratio = int(candidates[best]), float(ratios[best])
+    if ratio < index.info:
         return None
-    verdict = "contaminated" if ratios[item] >= index.hard else "partial"
-    first = next(gram for gram in grams if item in index.short.get(gram, ()))
-    return Hit(verdict, "7-gram", item, ratios[item], " ".join(first))
+    at = min(n for n in shared if item in index.short_item[starts[n] : starts[n] + counts[n]])
+    verdict = "contaminated" if ratio >= index.hard else "partial"
+    return Hit(verdict, "7-gram", item, ratio, *_shown(plain, found, int(at), SHORT))
 
 
-def benchmark_texts(folder: Path) -> list[str]:
-    """The problems of the evaluation files in `folder`: official formats, those that are there, in order.
-
-    For code it is the prompt with its canonical solution; for reading comprehension passage and question.
-    """
-    texts = [text for name, read in _FORMATS.items() if (folder / name).exists() for text in read(folder / name)]
-    if not texts:
-        raise UserError(
-            f"No evaluation problems in {folder}; expected files such as {', '.join(list(_FORMATS)[:3])}. "
-            "Run the benchmarks stage first."
-        )
-    return texts
-
-
-def _grams(sequence: list[str], n: int) -> Iterator[Gram]:
-    return zip(*(sequence[start:] for start in range(n)), strict=False)
-
-
-def _csv_column(*columns: str) -> Callable[[Path], list[str]]:
-    def read(path: Path) -> list[str]:
-        with open(path, encoding="utf-8", newline="") as file:
-            return [_joined(row, columns, path) for row in csv.DictReader(file)]
-
-    return read
+def side_by_side(index: Index, hit: Hit, document_id: str, source: str) -> dict[str, Any]:
+    """A hit for the record: the two texts, the rule, the deciding share and its thresholds."""
+    item = index.items[hit.item]
+    return {
+        "id": document_id,
+        "source": source,
+        "verdict": hit.verdict,
+        "rule": hit.rule,
+        "ratio": round(hit.ratio, 4),
+        "hard": index.hard,
+        "info": index.info,
+        "match": hit.match,
+        "document": hit.context,
+        "benchmark": item.benchmark,
+        "item": item.id,
+        "problem": item.text,
+    }
 
 
-def _json_fields(*columns: str) -> Callable[[Path], list[str]]:
-    def read(path: Path) -> list[str]:
-        with gzip.open(path, "rt", encoding="utf-8") as file:
-            return [_joined(json.loads(line), columns, path) for line in file]
-
-    return read
+def _plain(text: str) -> str:
+    return _INSIDE.sub("", unicodedata.normalize("NFKC", text))
 
 
-def _first_of_tsv(path: Path) -> list[str]:
-    lines = path.read_text(encoding="utf-8").splitlines()
-    return [line.rsplit("\t", 1)[0] for line in lines if line.strip()]
+def _hashed(plain: str) -> Words:
+    return hashed(plain, characters=False)
 
 
-def _joined(row: dict[str, str], columns: tuple[str, ...], path: Path) -> str:
-    missing = [name for name in columns if row.get(name) is None]
-    if missing:
-        raise UserError(f"{path} has a row without {missing[0]!r}; expected {', '.join(columns)}. Make it again.")
-    return "\n".join(row[name] for name in columns)
+def _table(texts: list[str], lengths: Sequence[int]) -> list[tuple[np.ndarray, np.ndarray]]:
+    """For each length n: the different n-grams of each text, sorted over all, and beside each its text's number."""
+    parts = [_owned_grams(texts[k : k + _TOGETHER], k, lengths) for k in range(0, len(texts), _TOGETHER)]
+    return [_distinct([part[place] for part in parts]) for place in range(len(lengths))]
 
 
-_FORMATS: dict[str, Callable[[Path], list[str]]] = {
-    "mmlu.csv": _csv_column("Question"),
-    "math_test.csv": _csv_column("Question"),
-    "gpqa_diamond.csv": _csv_column("Question"),
-    "mgsm_en.tsv": _first_of_tsv,
-    "mgsm_de.tsv": _first_of_tsv,
-    "drop_v0_dev.jsonl.gz": _json_fields("context"),
-    "HumanEval.jsonl.gz": _json_fields("prompt", "canonical_solution"),
-    "simple_qa_test_set.csv": _csv_column("problem"),
-}
+def _distinct(parts: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    hashes = np.concatenate([np.zeros(0, np.uint64), *(part for part, _ in parts)])
+    owners = np.concatenate([np.zeros(0, np.int64), *(part for _, part in parts)])
+    order = np.argsort(hashes, kind="stable")
+    hashes, owners = hashes[order], owners[order]
+    new = np.concatenate([[True], (hashes[1:] != hashes[:-1]) | (owners[1:] != owners[:-1])])[: len(hashes)]
+    return hashes[new], owners[new]
+
+
+def _owned_grams(texts: list[str], first: int, lengths: Sequence[int]) -> list[tuple[np.ndarray, np.ndarray]]:
+    """All n-grams of some texts, none across two, and the number of the text of each, counted from `first`."""
+    plain = [_plain(text) for text in texts]
+    joined = "\n".join(plain)
+    found = _hashed(joined)
+    owners = first + np.searchsorted(np.cumsum([len(text) + 1 for text in plain]), found.starts, "right")
+    several = []
+    for n in lengths:
+        hashes = grams(found.hashes, n)
+        wanted = owners[: len(hashes)] == owners[n - 1 :][: len(hashes)]
+        if n == LONG:
+            wanted &= _says_something(joined, found)
+        several.append((hashes[wanted], owners[: len(hashes)][wanted]))
+    return several
+
+
+def _says_something(text: str, found: Words) -> np.ndarray:
+    """For each 13-gram whether `SAYING` of its words have three letters: counting to thirteen is nobody's problem."""
+    long = (found.ends - found.starts > 2) & np.array([text[start].isalpha() for start in found.starts], dtype=bool)
+    sums = np.concatenate([[0], np.cumsum(long)])
+    return sums[LONG:] - sums[:-LONG] >= SAYING
+
+
+def _sieve(hashes: np.ndarray) -> np.ndarray:
+    sieve = np.zeros(1 << SIEVE, dtype=bool)
+    sieve[hashes >> np.uint64(64 - SIEVE)] = True
+    return sieve
+
+
+def _shown(plain: str, found: Words, at: int, n: int) -> tuple[str, str]:
+    """The matching words, and the text around them."""
+    first, last = max(0, at - AROUND), min(len(found.ends), at + n + AROUND) - 1
+    match = (plain[s:e].lower() for s, e in zip(found.starts[at : at + n], found.ends[at : at + n], strict=True))
+    return " ".join(match), plain[found.starts[first] : found.ends[last]]

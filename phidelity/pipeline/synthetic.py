@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import Field
 
 from phidelity.config import Config
-from phidelity.data.decontaminate import benchmark_texts
+from phidelity.pipeline.evaluation_items import evaluation_items
 from phidelity.problems.families import problem
 from phidelity.progress import SILENT, Progress
 from phidelity.records import Conversation, Document, Problem, read_records, write_records
@@ -63,7 +63,7 @@ def synthetic(
     config: SyntheticConfig, *, corpus: Path, benchmarks: Path, seed: int, out: Path, progress: Progress = SILENT
 ) -> Summary:
     """Write documents, conversations and problems; the summary gives yields and what was dropped and why."""
-    bank, sieve = Bank(seed), Sieve(benchmark_texts(benchmarks))
+    bank, sieve = Bank(seed), Sieve([item.text for item in evaluation_items(benchmarks)])
     with progress.task("synthetic", 3, "files") as task:
         documents = list(sieve.passed(_documents(config, bank, corpus), lambda one: one.text, "documents"))
         task.advance(note=f"{len(documents)} documents")
