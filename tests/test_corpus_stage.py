@@ -121,3 +121,39 @@ def test_the_machines_own_python_gives_code_and_documentation(benchmarks, tmp_pa
     for group in ("code", "web"):
         assert 80_000 < summary["groups"][group]["bytes"] < 220_000
     assert {document.meta["license"] for document in documents} == {"PSF-2.0"}
+
+
+def test_near_duplicates_and_overlaps_are_shown_with_both_sides(source, benchmarks, tmp_path):
+    (source / "edit.txt").write_text((source / "a.txt").read_text().strip() + " So it is told.")
+    config = CorpusConfig(sources=(str(source),))
+    run(config, benchmarks, tmp_path / "out")
+    (cluster,) = [json.loads(line) for line in (tmp_path / "out" / "clusters.jsonl").read_text().splitlines()]
+    assert "texts/edit.txt" in {cluster["kept"], cluster["dropped"][0]["id"]}
+    assert cluster["dropped"][0]["kind"] == "near"
+    report = json.loads((tmp_path / "out" / "contamination.json").read_text())
+    (hit,) = report["hits"]
+    assert (hit["id"], hit["benchmark"], hit["problem"]) == ("texts/leak.txt", "math", PROBLEM)
+    assert PROBLEM[:40] in hit["document"]
+    assert report["benchmarks"] == [{"benchmark": "math", "problems": 1, "contaminated": 1, "partial": 0}]
+
+
+def test_personal_data_become_placeholders_and_bytes_are_still_accounted_for(source, benchmarks, tmp_path):
+    (source / "d.txt").write_text(PROSE.format("ink") + "Write to ana@example.org or call +49 30 23125 851 for it.")
+    summary, documents = run(CorpusConfig(sources=(str(source),)), benchmarks, tmp_path / "out")
+    text = next(document.text for document in documents if document.id == "texts/d.txt")
+    assert text.endswith("Write to [EMAIL] or call [PHONE] for it.")
+    assert summary["personal"] == {"EMAIL": 1, "PHONE": 1}
+    assert summary["read"]["bytes"] == summary["kept"]["bytes"] + summary["dropped"]["bytes"]
+    as_read, placeholders = "ana@example.org+49 30 23125 851", "[EMAIL][PHONE]"
+    assert summary["kept"]["bytes"] - summary["written_bytes"] == len(as_read) - len(placeholders)
+    _, documents = run(CorpusConfig(sources=(str(source),), personal="keep"), benchmarks, tmp_path / "kept")
+    assert any("ana@example.org" in document.text for document in documents)
+
+
+def test_further_evaluation_files_are_held_against(source, benchmarks, tmp_path):
+    (tmp_path / "official").mkdir()
+    (tmp_path / "official" / "mgsm_en.tsv").write_text(f"{PROSE.format('salt').splitlines()[0]}\t3\n")
+    config = CorpusConfig(sources=(str(source),), evaluations=(str(tmp_path / "official"),))
+    summary, _ = run(config, benchmarks, tmp_path / "out")
+    assert summary["dropped_by_reason"]["contaminated"] >= 2
+    assert str(tmp_path / "official") in corpus_sources(config)

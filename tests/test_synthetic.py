@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from phidelity.data.decontaminate import benchmark_texts
 from phidelity.pipeline.benchmarks import BenchmarksConfig, benchmarks
+from phidelity.pipeline.evaluation_items import evaluation_items
 from phidelity.pipeline.synthetic import SyntheticConfig, synthetic
 from phidelity.problems.families import check, item
 from phidelity.problems.prompts import UNKNOWN
@@ -105,7 +105,7 @@ def test_kept_and_dropped_are_what_was_made(made):
 def test_no_text_stands_twice_and_none_repeats_an_evaluation_problem(folders, made):
     texts = [one.text for one in documents(made[0])]
     assert len(set(texts)) == len(texts)
-    sieve = Sieve(benchmark_texts(folders / "benchmarks"))
+    sieve = Sieve(item.text for item in evaluation_items(folders / "benchmarks"))
     assert [sieve.reason(text) for text in texts] == [""] * len(texts)
 
 

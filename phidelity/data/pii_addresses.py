@@ -19,7 +19,8 @@ _DOMAINS = frozenset(
 _AT = re.compile(r"@|[\[({<](?:at|AT)[\])}>]")
 _LOCAL = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._%+-]{0,62}[A-Za-z0-9_%+-])?\Z")
 _HOST = re.compile(
-    r" ?(?:[^\W_](?:[\w-]{0,61}[^\W_])?(?:\.| ?[\[({<](?:dot|DOT)[\])}>] ?))+([A-Za-z]{2,24}|[^\W\d_A-Za-z]{2,24})(?![A-Za-z0-9_(\[]|\.\w)"
+    r" ?(?:[^\W_](?:[\w-]{0,61}[^\W_])?(?:\.| ?[\[({<](?:dot|DOT)[\])}>] ?))+"
+    r"([A-Za-z]{2,24}|[^\W\d_A-Za-z]{2,24})(?![A-Za-z0-9_(\[]|\.\w)"
 )
 _LISTED = re.compile(r"<([A-Za-z0-9._%+-]{1,64} at (?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,24})>")
 """As list archives write it."""

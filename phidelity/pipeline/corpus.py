@@ -15,12 +15,14 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from phidelity.config import Config, UserError
-from phidelity.data.decontaminate import benchmark_texts, build_index, overlap
-from phidelity.data.dedup import duplicates
+from phidelity.data.decontaminate import build_index
+from phidelity.data.dedup import sign
 from phidelity.data.formats.blob import iso_date
 from phidelity.data.funnel import Drop, Funnel
 from phidelity.data.rules import decide, score, select_rules
 from phidelity.data.sources import Source, Unreadable, read_source, source_digest, sources_below
+from phidelity.pipeline.evaluation_items import evaluation_items
+from phidelity.pipeline.refine import decontaminated, distinct, without_persons
 from phidelity.progress import SILENT, Progress
 from phidelity.records import Document, Record, write_json, write_records
 
@@ -52,7 +54,7 @@ class CorpusConfig(Config):
     """Rules (docs/data-rules.md) by name whose published threshold is replaced."""
     without: tuple[str, ...] = ()
     """Rules by name that do not apply."""
-    min_jaccard: float = Field(default=0.7, gt=0, le=1)
+    min_jaccard: float = Field(default=0.65, gt=0, le=1)
     """Share of common word 5-grams from which two documents are near duplicates (ours)."""
     hard_overlap: float = Field(default=0.5, gt=0, le=1)
     """Share of common 7-grams from which a document is contaminated (ours; phi-4 App. B gives no number)."""
@@ -60,6 +62,10 @@ class CorpusConfig(Config):
     """Share of common 7-grams from which a document counts as a partial overlap, which stays (ours)."""
     allow_list: str = ""
     """A text file whose 13-grams contaminate nobody (phi-4: those common to Wikipedia and the training set)."""
+    evaluations: tuple[str, ...] = ()
+    """Folders of official evaluation files to decontaminate against, besides the run's own benchmarks."""
+    personal: Literal["replace", "keep"] = "replace"
+    """Whether e-mail addresses, telephone numbers, keys and the like become placeholders (ours)."""
     samples: int = Field(default=20, ge=0)
     """Dropped documents to show for each reason."""
 
@@ -97,38 +103,44 @@ def corpus(
         for document in _good(config, funnel, scored):
             documents.append(document)
             task.advance()
+
+    def drop(document: Document, step: str, why: Drop) -> None:
+        _drop(funnel, document, step, why)
+
     with progress.task("deduplicating", 1) as task:
-        documents = _distinct(documents, config, funnel)
+        signatures = [sign(document.text) for document in documents]
+        documents = distinct(documents, signatures, config.min_jaccard, drop, out)
         task.advance()
-    with progress.task("decontaminating", len(documents), "documents") as task:
-        partial, clean = 0, []
-        index = build_index(
-            benchmark_texts(benchmarks), _allowed(config), hard=config.hard_overlap, info=config.info_overlap
-        )
-        for document in documents:
-            task.advance()
-            hit = overlap(index, document.text)
-            partial += hit is not None and hit.verdict == "partial"
-            if hit and hit.verdict == "contaminated":
-                _drop(
-                    funnel, document, "contamination", Drop("contaminated", hit.match, hit.rule, index.items[hit.item])
-                )
-            else:
-                clean.append(document)
-    names = ", ".join(source.name for source in _sources(config))
-    if not clean:
+    items = [item for folder in (benchmarks, *map(Path, config.evaluations)) for item in evaluation_items(folder)]
+    index = build_index(items, _allowed(config), hard=config.hard_overlap, info=config.info_overlap)
+    documents = decontaminated(documents, index, drop, out, progress)
+    if not documents:
+        names = ", ".join(source.name for source in _sources(config))
         raise UserError(f"No document of {names} is left: {funnel.balance()['dropped_by_reason']}.")
-    for document in clean:
+    for document in documents:
         funnel.count_kept(document.source, _size(document), _language(document))
-    write_records(out / "documents.jsonl.zst", clean)
+    personal: Counter[str] = Counter()
+    if config.personal == "replace":
+        documents = list(without_persons(documents, personal))
+    write_records(out / "documents.jsonl.zst", documents)
     write_records(out / "scores.jsonl.zst", scored)
     write_json(out / "dropped.json", funnel.report())
-    return {**funnel.balance(), "groups": _groups(clean), "partial_overlaps": partial, **_dates(config, clean)}
+    return {
+        **funnel.balance(),
+        "groups": _groups(documents),
+        "partial_overlaps": sum("overlap" in document.meta for document in documents),
+        "personal": dict(sorted(personal.items())),
+        "written_bytes": sum(map(_size, documents)),
+        **_dates(config, documents),
+    }
 
 
 def corpus_sources(config: CorpusConfig) -> dict[str, str]:
     """Content hashes of what the stage reads from outside the run."""
     hashes = {source.name: source_digest(source) for source in _sources(config)}
+    for folder in config.evaluations:
+        items = repr(evaluation_items(Path(folder))).encode()
+        hashes[folder] = hashlib.sha256(items).hexdigest()
     if config.allow_list:
         hashes[config.allow_list] = hashlib.sha256("\n".join(_allowed(config)).encode()).hexdigest()
     return hashes
@@ -204,19 +216,6 @@ def _scores(document: Document, profile: str, values: dict[str, float], drop: Dr
         also=drop.also if drop else (),
         scores=values,
     )
-
-
-def _distinct(documents: list[Document], config: CorpusConfig, funnel: Funnel) -> list[Document]:
-    kept = []
-    found = duplicates([document.text for document in documents], min_jaccard=config.min_jaccard)
-    for document, duplicate in zip(documents, found, strict=True):
-        if duplicate:
-            reason = f"{duplicate.kind}_duplicate"
-            original = documents[duplicate.of].id
-            _drop(funnel, document, "near", Drop(reason, duplicate.jaccard, config.min_jaccard, original))
-        else:
-            kept.append(document)
-    return kept
 
 
 def _allowed(config: CorpusConfig) -> list[str]:
