@@ -1,9 +1,12 @@
 import json
+from itertools import pairwise
 
 import pytest
 
 from phidelity.config import UserError, parse
-from phidelity.pipeline.corpus import CorpusConfig, corpus, corpus_sources
+from phidelity.data.look import look
+from phidelity.data.rules import decide
+from phidelity.pipeline.corpus import CorpusConfig, Scores, corpus, corpus_sources
 from phidelity.records import Document, read_records
 
 PROSE = (
@@ -157,3 +160,83 @@ def test_further_evaluation_files_are_held_against(source, benchmarks, tmp_path)
     summary, _ = run(config, benchmarks, tmp_path / "out")
     assert summary["dropped_by_reason"]["contaminated"] >= 2
     assert str(tmp_path / "official") in corpus_sources(config)
+
+
+def test_a_cutoff_drops_later_documents_and_undated_ones_as_it_says(benchmarks, tmp_path):
+    lines = [
+        {"text": PROSE.format("wool"), "date": "2024-06-30"},
+        {"text": PROSE.format("salt"), "date": "2024-07-01T10:00:00Z"},
+        {"text": PROSE.format("honey")},
+    ]
+    path = tmp_path / "dated.jsonl"
+    path.write_text("\n".join(map(json.dumps, lines)))
+    config = CorpusConfig(sources=(str(path),), cutoff="2024-06-30")
+    summary, documents = run(config, benchmarks, tmp_path / "out")
+    assert [document.meta["date"] for document in documents] == ["2024-06-30", ""]
+    assert documents[0].meta["date_from"] == "column date"
+    assert summary["dropped_by_reason"] == {"after_cutoff": 1}
+    assert 0.4 < summary["undated_share"] < 0.6
+    dropping = config.model_copy(update={"undated": "drop"})
+    summary, documents = run(dropping, benchmarks, tmp_path / "out")
+    assert summary["dropped_by_reason"] == {"after_cutoff": 1, "undated": 1}
+    with pytest.raises(UserError, match="Cutoff is no day"):
+        parse(CorpusConfig, {"cutoff": "June 2024"}, "recipe")
+
+
+def test_each_step_keeps_what_the_next_one_takes_in_documents_and_bytes(source, benchmarks, tmp_path):
+    run(CorpusConfig(sources=(str(source),)), benchmarks, tmp_path / "out")
+    report = json.loads((tmp_path / "out" / "dropped.json").read_text())
+    steps = report["steps"]
+    assert steps[0]["read"] == report["read"]
+    assert steps[-1]["kept"] == report["kept"]
+    for before, after in pairwise(steps):
+        assert before["kept"] == after["read"]
+    for row in steps:
+        for unit in ("documents", "bytes"):
+            assert row["kept"][unit] + row["dropped"][unit] == row["read"][unit]
+    languages = report["sources"][str(source)]["languages"]
+    assert sum(counts["read"]["documents"] for counts in languages.values()) == 9
+    assert {"", "en"} <= set(languages)
+
+
+def test_scores_stand_beside_the_documents_and_give_the_same_decisions(source, benchmarks, tmp_path):
+    run(CorpusConfig(sources=(str(source),)), benchmarks, tmp_path / "out")
+    scored = list(read_records(tmp_path / "out" / "scores.jsonl.zst", Scores))
+    assert {one.dropped for one in scored} == {"", "gopher_words_min", "refinedweb_capital_lines"}
+    for one in scored:
+        drop = decide(one.scores)
+        assert (drop.reason if drop else "") == one.dropped
+        assert (drop.also if drop else ()) == one.also
+
+
+def test_a_root_gives_a_source_for_each_folder_with_its_licence_and_group(benchmarks, tmp_path):
+    for name, word in (("first", "wool"), ("second", "salt"), ("probes", "honey")):
+        folder = tmp_path / "root" / name
+        folder.mkdir(parents=True)
+        (folder / "a.txt").write_text(PROSE.format(word))
+        (folder / "SOURCE.txt").write_text(f"licence: CC0-1.0\ncommit: abcdef1 2024-0{len(word)}-02\n")
+    settings = {"sources": [], "root": str(tmp_path / "root"), "ignore": ["probes"], "groups": {"second": "acquired"}}
+    config = parse(CorpusConfig, settings, "recipe")
+    _, documents = run(config, benchmarks, tmp_path / "out")
+    assert [(one.source, one.meta["group"], one.meta["license"]) for one in documents] == [
+        ("first", "web", "CC0-1.0"),
+        ("second", "acquired", "CC0-1.0"),
+    ]
+    assert documents[0].meta["date"] == "2024-04-02"
+    assert set(corpus_sources(config)) == {"first", "second"}
+    with pytest.raises(UserError, match="groups names third"):
+        run(config.model_copy(update={"groups": {"third": "web"}}), benchmarks, tmp_path / "out")
+    with pytest.raises(UserError, match="No folder"):
+        run(config.model_copy(update={"root": "nowhere"}), benchmarks, tmp_path / "out")
+
+
+def test_a_look_at_the_stage_shows_steps_sources_and_rejects(source, benchmarks, tmp_path):
+    run(CorpusConfig(sources=(str(source),)), benchmarks, tmp_path / "out")
+    shown = "\n".join(look(tmp_path / "out", n=1))
+    assert "rules" in shown
+    assert "gopher_words_min: 1 documents\ntexts/short.txt (" in shown
+    assert ") value 2.0, threshold 50" in shown
+    assert "against" in shown
+    (tmp_path / "out" / "dropped.json").write_text("{}")
+    with pytest.raises(UserError, match="damaged or of another version"):
+        list(look(tmp_path / "out"))

@@ -1,7 +1,7 @@
 import pytest
 
 from phidelity.config import UserError
-from phidelity.data.rules import RULES, judge, score, select_rules
+from phidelity.data.rules import RULES, decide, judge, score, select_rules
 
 PROSE = """The history of the market town begins with a bridge that the miller built over the river.
 
@@ -98,3 +98,72 @@ def test_an_unknown_rule_is_refused():
 def test_every_rule_has_its_own_name_and_a_source():
     assert len({rule.name for rule in RULES}) == len(RULES)
     assert all(rule.source for rule in RULES)
+
+
+def test_scores_of_an_unknown_name_are_refused():
+    with pytest.raises(UserError, match="No score named gopher_word_min"):
+        decide({"gopher_word_min": 3.0})
+
+
+def test_the_first_rule_that_fails_names_the_drop_and_the_others_are_told():
+    drop = decide({"gopher_words_min": 12.0, "gopher_letters": 0.5, "c4_sentences": 9.0})
+    assert drop is not None
+    assert (drop.reason, drop.also) == ("gopher_words_min", ("gopher_letters",))
+
+
+@pytest.mark.parametrize(
+    ("reason", "text"),
+    [
+        ("ours_bad_characters", PROSE.replace("t", "\ufffd")),
+        ("ours_odd_pairs", PROSE + " ".join(f"aK{n}sW{n}qZ{n}pR" * 6 for n in range(60))),
+        ("ours_sales", PROSE + " Click here, order now, limited offer, call now!!!" * 3),
+        ("refinedweb_capital_lines", PROSE + "\n" + PROSE.upper()),
+        (
+            "c4_policy_lines",
+            "We use cookies to improve your experience.\n" * 9 + "Here is what we sell of the best to all and that.",
+        ),
+        ("gopher_duplicate_paragraphs", "\n\n".join([PROSE.split("\n\n")[1]] * 3)),
+    ],
+)
+def test_more_defects_of_prose_are_named(reason, text):
+    drop = judge(text, "prose")
+    assert drop is not None
+    assert reason in (drop.reason, *drop.also)
+
+
+def test_links_and_furniture_of_a_page_decide_by_what_its_reader_counted():
+    drop = judge(PROSE, "prose", meta={"link_share": 0.7})
+    assert drop is not None
+    assert (drop.reason, drop.value) == ("ours_links", 0.7)
+    drop = judge("Home and garden", "prose", meta={"chrome_share": 0.9})
+    assert drop is not None
+    assert drop.reason == "ours_boilerplate"
+    assert judge(PROSE, "prose", meta={"chrome_share": 0.9}) is None
+
+
+def test_code_and_tables_inside_prose_are_not_held_against_it():
+    code = "```python\n" + "    return value\n" * 80 + "```\n"
+    rows = "name | use | count\n" * 40
+    assert judge(f"{PROSE}\n\n{code}\n{rows}\n", "prose") is None
+    assert judge(f"{PROSE}\n\n{'    return value' + chr(10)}" * 40, "prose") is not None
+
+
+def test_languages_without_spaces_are_measured_by_characters():
+    text = (
+        "町の歴史は、粉屋が川にかけた橋から始まります。最初の数年は市の日に商人が来て、羊毛や塩や鉄の道具を運びました。"
+    )
+    other = "穀物をしまうために木の広間が建てられ、二度燃えました。その後、新しい道は北へ移されました。"
+    assert judge(text + other, "prose", meta={"language": "ja"}) is None
+    drop = judge(text, "prose", meta={"language": "ja"})
+    assert drop is not None
+    assert drop.reason == "gopher_words_min"
+
+
+def test_mathematics_and_questions_have_rules_of_their_own():
+    formulas = "Let $a_n$ be a sequence. " + " ".join(f"$a_{n} = {n}$" for n in range(30))
+    assert judge(formulas, "mathematics") is None
+    assert judge(formulas, "prose") is not None
+    assert (
+        judge("How many apples are left of 12 when 5 are eaten?\n\nThere are 12 - 5 = 7 apples left in the bowl.", "qa")
+        is None
+    )
