@@ -3,7 +3,7 @@
 Row `rules` scores and judges documents by all rules; the peer runs its own Gopher repetition, Gopher quality, C4 and
 FineWeb filters over the same documents, each to its first failure. Row `extract` takes a web archive to text, HTTP and
 charsets included, per byte of HTML body; the peer reads it with warcio and extracts with trafilatura, as datatrove
-does. Give the peer by `--peer datatrove=FOLDER`, a virtual environment that holds `datatrove[processing,io], spacy and lxml_html_clean`.
+does. Give the peer by `--peer datatrove=FOLDER`, a virtual environment with the packages of `_NEEDS`.
 Documents are those of `$PHI_TEST_DATA/corpus` where that is set, else the running Python's own; rounds alternate,
 processor seconds count, medians are reported.
 """
@@ -26,6 +26,7 @@ from phidelity.data.rules import judge
 from phidelity.data.sources import Source, read_source
 from phidelity.records import Document
 
+_NEEDS = "Install datatrove[processing,io], spacy and lxml_html_clean there."
 ROUNDS = 3
 RULE_BYTES = 1_500_000
 """Documents that both sides judge (ours): the peer needs some seconds for them."""
@@ -112,9 +113,7 @@ def _peer_seconds(python: Path, script: str, path: Path) -> float:
     command = [str(python), "-c", script, str(path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": ""})
     if done.returncode:
-        raise UserError(
-            f"datatrove's side failed: {done.stderr.strip()[-300:]}. Install datatrove[processing,io], spacy and lxml_html_clean there."
-        )
+        raise UserError(f"datatrove's side failed: {done.stderr.strip()[-300:]}. {_NEEDS}")
     return float(done.stdout.strip().split("\n")[-1])
 
 

@@ -73,6 +73,9 @@ class _Page:
     code: str = ""
     """The language that the code under way is said to be in."""
     cells: int = 0
+    """Cells of data around us."""
+    layouts: list[bool] = field(default_factory=list)
+    """For each cell around us whether it is one of layout."""
     linking: bool = False
     links: int = 0
     """Characters of links in the block under way."""
@@ -160,7 +163,8 @@ def _enter(node: LexborNode, tag: str, page: _Page) -> bool:
     elif tag in _CELLS:
         if "".join(page.text).strip():
             page.text.append(" | ")
-        page.cells += not _is_layout(node)
+        page.layouts.append(_is_layout(node))
+        page.cells += not page.layouts[-1]
     elif tag == "br":
         if page.pre:
             page.text.append("\n")
@@ -206,7 +210,7 @@ def _leave(tag: str, page: _Page, node: LexborNode) -> None:
         page.linking = False
         return
     if tag in _CELLS:
-        page.cells = max(0, page.cells - (not _is_layout(node)))
+        page.cells -= not page.layouts.pop()
         return
     if tag in ("ul", "ol") and page.lists:
         page.lists.pop()
