@@ -24,7 +24,7 @@ _ABBREVIATIONS = frozenset((
     "corp", "jr", "sr", "no", "vol", "gen", "col", "capt", "lt", "rev", "hon", "sen", "rep", "gov", "jan", "feb", "mar",
     "apr", "aug", "sept", "oct", "nov", "dec", "ave", "blvd", "mt", "cf", "al",
 ))  # fmt: skip
-_SENTENCE_END = re.compile(r"""([^\s.!?]*(?:\.[^\s.!?]+)*)([.!?]+)["')\]}*]*(?=\s)""")
+_SENTENCE_END = re.compile(r"""[.!?]+["')\]}*]*(?=\s)""")
 _WORD = re.compile(r"(?:[^\W\d_]\.){2,}|\w+(?:[-./_]\w+)*(?:'\w+)*|'\w+")
 _CONTRACTION = re.compile(r"(?i)(n't|'(?:s|m|d|ll|re|ve))$")
 
@@ -72,10 +72,10 @@ def _variants(response: str) -> Iterator[str]:
 
 
 def _is_abbreviation(end: re.Match[str], text: str) -> bool:
-    word, mark = end.group(1), end.group(2)
-    if mark != "." or not word:
+    before = text[max(0, end.start() - 40) : end.start()].split()
+    if end.group().rstrip("\"')]}*") != "." or not before or text[end.start() - 1].isspace():
         return False
-    following = text[end.end() :].lstrip()[:1]
+    word, following = before[-1], text[end.end() : end.end() + 40].lstrip()[:1]
     initial = len(word) == 1 and word.isupper() and word != "I"
     return initial or (word.lower().lstrip("(\"'") in _ABBREVIATIONS and (following.islower() or len(word) < 5))
 

@@ -18,6 +18,7 @@ _WRAPPED = re.compile(r"\\(?:boxed|text|textbf|mathrm|mathbf|mbox)\s*\{([^{}]*)\
 _FRACTION = re.compile(r"\\[dt]?frac\s*(?:\{([^{}]*)\}|(\d))\s*(?:\{([^{}]*)\}|(\d))")
 _AROUND = re.compile(r"\*\*|__|`|(?<!\\)\$|\\[()]|\\\[|\\\](?!\w)")
 _BOX = re.compile(r"\\boxed\s*\{(.*)\}", re.DOTALL)
+_BASE = re.compile(r"(?<=\d)_\{?(\d+)")
 _ASSIGNED = re.compile(r"^[a-zA-Z](?:_\w)?\s*=\s*")
 _MIXED = re.compile(r"(-?)(\d+) +(\d+)/(\d+)")
 _POWER = re.compile(
@@ -64,6 +65,12 @@ def bare(text: str) -> str:
     while found := _BOX.fullmatch(plain):
         plain = found[1].strip()
     return plain.rstrip(" .,;").strip()
+
+
+def other_base(reference: str, answer: str) -> bool:
+    """Whether both name a number base, and not the same (243_6, 243_5)."""
+    wanted, said = set(_BASE.findall(reference)), set(_BASE.findall(answer))
+    return bool(wanted and said) and wanted != said
 
 
 def value(text: str, decimal_comma: bool = False) -> Fraction | None:

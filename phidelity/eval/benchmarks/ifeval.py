@@ -19,6 +19,8 @@ FILE = DataFile(
     541,
     "67ffeee0fcb87c317c5b08a2de85557b4a7e96ada6178aa645b4954fe4b53d49",
 )
+MAX_CHARS = 32_000
+"""Longer responses follow nothing: the official patterns take time that grows with the square (*ours*)."""
 
 
 def load(folder: Path) -> list[Problem]:
@@ -41,6 +43,8 @@ def grade(problem: Problem, response: str, context: GradingContext) -> Score:
     names = problem.meta["instructions"]
     if unknown := [name for name in names if name not in INSTRUCTIONS]:
         return Score(value=None, explanation=f"undetermined: unknown instruction {', '.join(unknown)}")
+    if len(response) > MAX_CHARS:
+        return Score(value=0.0, explanation=f"longer than the {MAX_CHARS:,} characters that are checked")
     found = follow(response, names, problem.meta["arguments"])
     missed = [name for name, right in zip(names, found.strict, strict=True) if not right]
     parts = {

@@ -49,6 +49,8 @@ def corrected(problem: Problem, response: str, context: GradingContext) -> Score
     said = said.strip()[:4_000]
     if math.equal(problem.reference, said):
         return Score(value=1.0, extracted=said, explanation="equal as text or as a number")
+    if math.other_base(problem.reference, said):
+        return Score(value=0.0, extracted=said, explanation=f"in another base; expected {problem.reference}")
     found = workers().equal(math.bare(problem.reference), math.bare(said))
     if found:
         return Score(value=1.0, extracted=said, explanation="equal by math-verify")
