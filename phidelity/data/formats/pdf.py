@@ -1,6 +1,6 @@
 """PDF with a text layer, by pdfium. A scan without one, and a file that asks for a password, are refused.
 
-Needs the extra `formats` (pypdfium2): a C++ library in a wheel, some twenty times as fast as pypdf.
+Needs the extra `formats` (pypdfium2): a C++ library in a wheel.
 """
 
 import re
