@@ -73,7 +73,7 @@ def write_data(run: Path, source: Path) -> None:
     for folder in out.values():
         folder.mkdir()
     finish(run, "benchmarks", benchmarks(parse(BenchmarksConfig, sizes, ""), seed=0, out=out["benchmarks"]))
-    config = CorpusConfig(sources=(str(source),), without=("gopher_stop_words",))
+    config = CorpusConfig(sources=(str(source),), without=("gopher_stop_words", "ours_odd_pairs"))
     finish(run, "corpus", corpus(config, benchmarks=out["benchmarks"], seed=0, out=out["corpus"]))
     made = synthetic(
         parse(SyntheticConfig, few, ""),
