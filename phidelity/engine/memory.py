@@ -17,7 +17,7 @@ from phidelity.model.config import ModelConfig, census
 BITS = {"f32": 32.0, "bf16": 16.0, "f16": 16.0, "q8": 8.5, "q4": 4.625}
 """Bits of a weight or cached value in each format, scales included (q8 as GGUF's Q8_0; q4 is *ours*)."""
 PROCESS = 400 << 20
-"""Interpreter, torch and the tokenizer (*ours*, measured)."""
+"""Interpreter, torch and the tokenizer (*ours*; 254 MB measured before a model is there, the rest is reserve)."""
 LEAST_CONTEXT = 256
 """Shorter contexts are of no use (*ours*)."""
 USUAL = 1024
