@@ -324,3 +324,35 @@ def _text(path):
         return path.read_text()
     except OSError:
         return ""
+
+
+@isolated
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("(x for x in [1, 2])", "list(found) == [1, 2]"),
+        ("map(abs, [-1])", "next(found) == 1"),
+        ("range(2, 9, 3)", "found == range(2, 9, 3)"),
+        ("__import__('fractions').Fraction(1, 3)", "found * 3 == 1"),
+        ("__import__('decimal').Decimal('0.1')", "str(found) == '0.1'"),
+        ("{1: 2}.keys()", "found == {1}"),
+        ("{1: 2}.items()", "found == {(1, 2)}"),
+        ("{1: 2}.values()", "list(found) == [2]"),
+        ("__import__('collections').deque([1])", "list(found) == [1]"),
+        ("(n for n in __import__('itertools').count())", "next(found) == 0"),
+        ("7 ** 20000", "found == 7 ** 20000"),
+    ],
+)
+def test_values_beyond_literals_come_through(value, expected):
+    outcome = run(
+        f"def double(x):\n    return {value}\n", tests=f"def check(c):\n    found = c(1)\n    assert {expected}\n"
+    )
+    assert outcome.passed, outcome.explanation
+
+
+@isolated
+@pytest.mark.parametrize("tests", ["", "x = 1\n", "def check(candidate):\n    pass\n"])
+def test_tests_that_never_call_the_function_decide_nothing(tests):
+    outcome = run(RIGHT, tests=tests)
+    assert outcome.passed is None
+    assert "never called" in outcome.explanation

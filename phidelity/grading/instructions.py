@@ -73,7 +73,7 @@ def _variants(response: str) -> Iterator[str]:
 
 def _is_abbreviation(end: re.Match[str], text: str) -> bool:
     before = text[max(0, end.start() - 40) : end.start()].split()
-    if end.group().rstrip("\"')]}*") != "." or not before or text[end.start() - 1].isspace():
+    if end.group() != "." or not before or text[end.start() - 1].isspace():
         return False
     word, following = before[-1], text[end.end() : end.end() + 40].lstrip()[:1]
     initial = len(word) == 1 and word.isupper() and word != "I"
