@@ -101,9 +101,23 @@ def test_ray_gives_the_same_bytes_on_two_nodes_of_which_one_is_killed(tmp_path, 
     ray.init(address=cluster.address, log_to_driver=False, runtime_env={"env_vars": {"PYTHONPATH": str(HERE)}})
     folder = tmp_path / "ray"
     write_plan(folder, plan(tmp_path / "log", delay=1.0))
-    threading.Timer(1.5, lambda: cluster.remove_node(other, allow_graceful=False)).start()
+    left = []
+
+    def kill_amid_the_work():
+        while not any(done(folder, name) for name in read_plan(folder)):
+            time.sleep(0.05)
+        left.extend(name for name in read_plan(folder) if not done(folder, name))
+        cluster.remove_node(other, allow_graceful=False)
+
+    killer = threading.Thread(target=kill_amid_the_work, daemon=True)
+    killer.start()
     try:
         run_all(squares, folder, engine="ray")
+        killer.join(60)
+        assert len(left) >= 2
+        until = time.monotonic() + 60
+        while sum(node["Alive"] for node in ray.nodes()) > 1 and time.monotonic() < until:
+            time.sleep(0.2)
         assert sum(node["Alive"] for node in ray.nodes()) == 1
     finally:
         ray.shutdown()
