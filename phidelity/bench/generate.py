@@ -2,7 +2,9 @@
 
 Same random weights, prompts and lengths on both sides, measured in turns; no token ends an answer. `batch64@D` is 64
 prompts of 64 tokens continued by 64; `ragged256@D` is 256 prompts of 8 to 128 tokens continued by 8 to 128, where
-transformers runs static batches of 64, padded on the left, each until its longest is done.
+transformers runs static batches of 64, padded on the left, each until its longest is done. `overhead@1` is
+what a step of one sequence takes beyond the forward pass, against a limit of one millisecond; `restart@512` is the
+time to the first token with a prefix of 1,000 tokens found on disk by a new engine, against computing it.
 """
 
 import statistics
@@ -19,7 +21,7 @@ import torch
 from phidelity.checkpoint.huggingface import save_checkpoint
 from phidelity.completion import SamplingParams
 from phidelity.engine.engine import Engine
-from phidelity.engine.llm import open_model
+from phidelity.engine.llm import LLM, lay_out, open_model
 from phidelity.engine.runner import Runner
 from phidelity.engine.sequence import Sequence
 from phidelity.model.config import ModelConfig
@@ -46,7 +48,80 @@ def run(peers: dict[str, Path] | None = None) -> list[dict[str, Any]]:
     even = _load(np.full(BATCH, 64), np.full(BATCH, 64), rng)
     ragged = _load(rng.integers(8, 129, 4 * BATCH), rng.integers(8, 129, 4 * BATCH), rng)
     cases = (("batch64", 128, even), ("batch64", 512, even), ("ragged256", 128, ragged))
-    return [_row(name, d_model, load) for name, d_model, load in cases]
+    return [*(_row(name, d_model, load) for name, d_model, load in cases), overhead_row(), restart_row()]
+
+
+def overhead_row() -> dict[str, Any]:
+    """Milliseconds of a decode step at batch 1 outside of the network, the least of which was measured at once."""
+    timed = _Timed(_model(128))
+    engine = Engine(Runner(timed, n_rows=1, cache_bytes=1 << 28, context_len=512), VOCAB_SIZE)
+    engine.add(Sequence((1,) * 64, SamplingParams(), key=0, limit=400))
+    outside = []
+    while engine.is_busy:
+        timed.seconds = 0.0
+        outside.append(_seconds(engine.step) - timed.seconds)
+    ours = 1000 * statistics.median(outside)
+    return _figures("overhead@1", ours, "ms a step", "limit", 1.0, 1.0 / ours)
+
+
+class _Timed(torch.nn.Module):
+    """A network that adds up the time spent in it."""
+
+    def __init__(self, model: Transformer) -> None:
+        super().__init__()
+        self.model, self.config, self.embed, self.blocks, self.norm = (
+            model, model.config, model.embed, model.blocks, model.norm
+        )  # fmt: skip
+        self.seconds = 0.0
+
+    def forward(self, *arguments: Any) -> torch.Tensor:
+        return self._add(lambda: self.model(*arguments))
+
+    def logits(self, x: torch.Tensor) -> torch.Tensor:
+        return self._add(lambda: self.model.logits(x))
+
+    def _add(self, work: Callable[[], torch.Tensor]) -> torch.Tensor:
+        start = time.perf_counter()
+        result = work()
+        self.seconds += time.perf_counter() - start
+        return result
+
+
+def restart_row() -> dict[str, Any]:
+    """Milliseconds to the first token of an answer to 1,010 tokens, of which a new engine finds 992 on disk."""
+    model, tokenizer = _model(512, context_len=2048), train(["a"], VOCAB_SIZE)
+    rng = np.random.default_rng(0)
+    first = SamplingParams(max_tokens=1, ignore_end=True)
+    computed, restored = [], []
+    with tempfile.TemporaryDirectory() as folder:
+        for _ in range(ROUNDS):
+            prefix = tuple(rng.integers(0, 3000, 1000).tolist())
+            for seconds in (computed, restored):
+                llm = LLM(model, tokenizer, "restart", spill=Path(folder))
+                llm.warm()
+                prompt = (*prefix, *rng.integers(0, 3000, 10).tolist())
+                seconds.append(_seconds(lambda llm=llm, prompt=prompt: llm.submit(prompt, first).result()))
+                llm.close()
+    ours, theirs = 1000 * statistics.median(restored), 1000 * statistics.median(computed)
+    return _figures("restart@512", ours, "ms to the first token", "computing it", theirs, theirs / ours)
+
+
+def _figures(what: str, ours: float, unit: str, peer: str, theirs: float, ratio: float) -> dict[str, Any]:
+    return {
+        "what": what,
+        "ours": round(ours, 3),
+        "unit": unit,
+        "peer": peer,
+        "theirs": round(theirs, 3),
+        "ratio": round(ratio, 3),
+    }
+
+
+def _model(d_model: int, context_len: int = 512) -> Transformer:
+    """Random weights, laid out as an opened model's are."""
+    config = _config(d_model).model_copy(update={"context_len": context_len})
+    model = Transformer(config).initialise(torch.Generator().manual_seed(0)).requires_grad_(False)
+    return lay_out(model.eval())
 
 
 def _load(lengths: np.ndarray, limits: np.ndarray, rng: np.random.Generator) -> Load:
@@ -60,14 +135,7 @@ def _row(name: str, d_model: int, load: Load) -> dict[str, Any]:
         save_checkpoint(folder, model, train(["a"], VOCAB_SIZE))
         ours, theirs = _in_turns(_our_side(folder, load), _their_side(folder, load))
     n = sum(load.limits)
-    return {
-        "what": f"{name}@{d_model}",
-        "ours": round(n / ours, 1),
-        "unit": "tokens/s",
-        "peer": "transformers",
-        "theirs": round(n / theirs, 1),
-        "ratio": round(theirs / ours, 3),
-    }
+    return _figures(f"{name}@{d_model}", n / ours, "tokens/s", "transformers", n / theirs, theirs / ours)
 
 
 def _config(d_model: int) -> ModelConfig:
@@ -134,7 +202,7 @@ def _in_turns(ours: Callable[[], None], theirs: Callable[[], None]) -> tuple[flo
     return statistics.median(pair[0] for pair in seconds), statistics.median(pair[1] for pair in seconds)
 
 
-def _seconds(work: Callable[[], None]) -> float:
+def _seconds(work: Callable[[], object]) -> float:
     start = time.perf_counter()
     work()
     return time.perf_counter() - start
