@@ -53,7 +53,7 @@ def run(peers: dict[str, Path] | None = None) -> list[dict[str, Any]]:
 
 def overhead_row() -> dict[str, Any]:
     """Milliseconds of a decode step at batch 1 outside of the network, the least of which was measured at once."""
-    timed = _Timed(_model(128))
+    timed: Any = _Timed(_model(128))
     engine = Engine(Runner(timed, n_rows=1, cache_bytes=1 << 28, context_len=512), VOCAB_SIZE)
     engine.add(Sequence((1,) * 64, SamplingParams(), key=0, limit=400))
     outside = []
