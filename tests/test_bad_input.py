@@ -153,8 +153,12 @@ def test_a_model_that_is_none_is_refused(refused, tmp_path):
     assert "is a file" in refused("chat", tmp_path / "file")
 
 
-def test_a_prompt_longer_than_the_context_is_refused(refused, small_run):
-    message = refused("generate", small_run, "--prompt", "seven apples " * 400)
+def test_a_prompt_longer_than_the_context_is_refused(phi, small_run):
+    done = phi("generate", small_run, "--prompt", "seven apples " * 400)
+    assert (done.returncode, done.stdout) == (1, "")
+    *plan, message = done.stderr.splitlines()
+    assert plan[0].startswith("memory: ")
+    assert message.startswith("phi: ")
     assert "reads 512" in message
 
 
