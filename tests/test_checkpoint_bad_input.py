@@ -196,3 +196,15 @@ def test_the_known_bugs_of_the_release_are_normalised_and_told(
 
 def test_our_own_checkpoints_need_no_note(folder: Path) -> None:
     assert open_weights(folder).notes == ()
+
+
+def test_a_file_nested_without_end_or_with_an_infinite_size_is_damage(folder: Path) -> None:
+    weights, deep = folder / "model.safetensors", b"[" * 3_000_000
+    endless = b'{"a":{"dtype":"F32","shape":[1e400],"data_offsets":[0,0]}}'
+    for header in (deep, endless):
+        weights.write_bytes(len(header).to_bytes(8, "little") + header)
+        with pytest.raises(UserError, match="header is no list of tensors"):
+            open_weights(folder)
+    (folder / "config.json").write_bytes(deep)
+    with pytest.raises(UserError, match=r"config\.json is not valid JSON"):
+        open_weights(folder)

@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 from phidelity.config import UserError
+from phidelity.records import Message
 from phidelity.tokenizer.bpe import Tokenizer, train
+from phidelity.tokenizer.chat import render
 from phidelity.tokenizer.layout import CHAT_TEMPLATE, SPECIALS, spelt
 from phidelity.tokenizer.side_files import template_kind
 from phidelity.tokenizer.writers import merges
@@ -118,7 +120,6 @@ def set_flags(data: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("name", "change", "told"),
     [
-        ("tokenizer_config.json", lambda data: data.update(tokenizer_class="GPT2Tokenizer"), "is GPT2Tokenizer"),
         ("tokenizer_config.json", lambda data: data.update(tokenizer_class="GPT2TokenizerFast"), "GPT2TokenizerFast"),
         ("tokenizer_config.json", lambda data: data.update(tokenizer_class="LlamaTokenizerFast"), "LlamaTokenizerFast"),
         ("tokenizer_config.json", lambda data: data.update(add_prefix_space=True), "no space is put before"),
@@ -276,3 +277,18 @@ def test_transformers_reads_what_we_write_to_the_same_ids(folder: Path) -> None:
     text = TEXT.removesuffix("<|im_end|>")
     assert theirs.encode(text) == SMALL.encode(text)
     assert theirs.convert_ids_to_tokens([SMALL.im_end, SMALL.pad]) == [SPECIALS[9], SPECIALS[93]]
+
+
+@pytest.mark.parametrize("model_type", ["phi3", "llama"])
+def test_the_class_is_the_releases_and_transformers_still_splits_by_our_file(folder: Path, model_type: str) -> None:
+    """llama.cpp's converter takes phi-4 as byte-level BPE only under this name; AutoTokenizer must not heed it."""
+    from transformers import AutoTokenizer
+
+    assert json.loads((folder / "tokenizer_config.json").read_text())["tokenizer_class"] == "GPT2Tokenizer"
+    (folder / "config.json").write_text(json.dumps({"model_type": model_type}))
+    theirs = AutoTokenizer.from_pretrained(folder)
+    for text in ("foo.bar()", "x\n\n\ny", " 12345  é\u00a0", "日本語 ISN'T  \t\n"):
+        assert theirs.encode(text) == SMALL.encode(text), text
+    turns = [{"role": "user", "content": " Hi\n"}]
+    chat = theirs.apply_chat_template(turns, add_generation_prompt=True, tokenize=True, return_dict=False)
+    assert chat == render([Message(role="user", content=" Hi\n")], SMALL, generation_prompt=True).ids

@@ -72,7 +72,7 @@ def read_header(path: Path) -> dict[str, Stored]:
         header.pop("__metadata__", None)
         ends = {name: 8 + length + int(entry["data_offsets"][1]) for name, entry in header.items()}
         tensors = {name: _stored(path, name, entry, 8 + length) for name, entry in header.items()}
-    except (ValueError, TypeError, KeyError, IndexError) as error:
+    except (ValueError, TypeError, KeyError, IndexError, OverflowError, RecursionError) as error:
         raise UserError(f"{path} is truncated or damaged: its header is no list of tensors ({error!r}).") from None
     end = max(ends.values(), default=8 + length)
     if end != size:

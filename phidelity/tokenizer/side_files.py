@@ -16,8 +16,8 @@ from phidelity.tokenizer.layout import CHAT_TEMPLATE, ROLE_TOKENS, TEMPLATE_KIND
 MAX_BYTES = 32 << 20
 """Largest tokenizer file that is read, *ours*: phi-4's tokenizer.json has 7 MB."""
 
-FAST_CLASSES = ("PreTrainedTokenizerFast", "TokenizersBackend")
-"""The classes of transformers that take the pre-tokenizer from tokenizer.json."""
+KNOWN_CLASSES = ("GPT2Tokenizer", "PreTrainedTokenizerFast", "TokenizersBackend")
+"""The release's class, by which llama.cpp's converter knows phi-4, and those that split as tokenizer.json says."""
 
 TemplateKind = Literal["fixed", "old", "ours", "other", "none"]
 
@@ -52,8 +52,8 @@ def side_notes(folder: Path) -> tuple[str, ...]:
         "special_tokens_map.json": _read_if_there(folder / "special_tokens_map.json"),
     }
     notes = [_name_note(key, maps) for key in ROLE_TOKENS]
-    name = config.get("tokenizer_class", FAST_CLASSES[0])
-    if name not in FAST_CLASSES:
+    name = config.get("tokenizer_class", KNOWN_CLASSES[0])
+    if name not in KNOWN_CLASSES:
         notes.append(
             f"tokenizer_class is {name!s:.60}; whatever it says, text is split by phi-4's cl100k pre-tokenizer."
         )

@@ -24,7 +24,7 @@ def write(folder: Path, ranks: dict[bytes, int]) -> None:
             "chat_template": CHAT_TEMPLATE,
             "clean_up_tokenization_spaces": False,
             "model_max_length": 16384,
-            "tokenizer_class": "PreTrainedTokenizerFast",
+            "tokenizer_class": "GPT2Tokenizer",
         },
     )
     write_json(folder / "special_tokens_map.json", ROLE_TOKENS)
