@@ -64,6 +64,7 @@ class HttpCompleter:
     _pacer: Pacer = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
+        check_url(self.url)
         self._pacer = Pacer(self.limits)
 
     @property
@@ -227,6 +228,18 @@ class HttpCompleter:
             used = {"usage": result.usage.model_dump()} if isinstance(result, Completion) else {}
             row = {"request": index, "try": tried, "status": status, "seconds": round(seconds, 3)}
             RequestLog(self.log, self._lock).write(**row, **used, **told)
+
+
+def check_url(url: str) -> None:
+    """Refuse what is no endpoint, and keys in the address: it is written beside every answer."""
+    try:
+        parts = httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise UserError(f"{url!r} is no address ({error}); expected one such as http://localhost:8000/v1.") from None
+    if parts.scheme not in ("http", "https") or not parts.host:
+        raise UserError(f"{url!r} is no address of an endpoint; expected one such as http://localhost:8000/v1.")
+    if parts.userinfo or parts.query:
+        raise UserError("The address holds a user or a query, where keys would be kept; name the key by --key-env.")
 
 
 def _post(client: httpx.Client, path: str, request: str, seconds: float) -> tuple[int, httpx.Headers, str]:

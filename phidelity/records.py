@@ -20,6 +20,11 @@ from phidelity.config import UserError
 Role = Literal["system", "user", "assistant"]
 
 
+def whole_characters(text: str) -> str:
+    """`text` with each half of a surrogate pair replaced: UTF-8 has no bytes for it, and endpoints do send them."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
 class Record(BaseModel):
     """Base of every record: frozen, no unknown fields."""
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from phidelity.completion import Completion, Prompt, SamplingParams, Usage
 from phidelity.config import UserError
-from phidelity.records import Conversation
+from phidelity.records import Conversation, whole_characters
 
 _TOO_LONG = re.compile(r"context[ _](length|size|window)|maximum context|exceed_context|too many tokens", re.IGNORECASE)
 
@@ -80,7 +80,7 @@ def judge(status: int, reply: str, read: Callable[[Any, str], Any], url: str) ->
     if status == 200:
         try:
             return read(json.loads(reply), url)
-        except (ValueError, UnreadableError):
+        except (ValueError, UnreadableError, RecursionError):
             return Retry(f"it sent no completion: {told[:200]!r}")
     if status == 0:
         return Retry(told)
@@ -96,11 +96,9 @@ def read_completion(reply: Any, url: str) -> Completion:
     """The first choice of an OpenAI-style reply."""
     try:
         choice, used = reply["choices"][0], reply.get("usage") or {}
-        text = choice["message"]["content"] if "message" in choice else choice["text"]
-        usage = Usage(
-            prompt_tokens=used.get("prompt_tokens") or 0, completion_tokens=used.get("completion_tokens") or 0
-        )
-        reason = choice.get("finish_reason") or "stop"
+        text = _whole_text(choice["message"]["content"] if "message" in choice else choice["text"])
+        usage = Usage(prompt_tokens=_count(used, "prompt_tokens"), completion_tokens=_count(used, "completion_tokens"))
+        reason = str(choice.get("finish_reason") or "stop")
         return Completion(
             text=text or "",
             logprobs=_own_logprobs(choice),
@@ -109,6 +107,19 @@ def read_completion(reply: Any, url: str) -> Completion:
         )
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise UnreadableError(str(error)) from None
+
+
+def _whole_text(content: Any) -> str | None:
+    """A content, also one sent in parts; halves of surrogate pairs, which UTF-8 cannot hold, are replaced."""
+    if isinstance(content, list):
+        content = "".join(part["text"] for part in content if part.get("type", "text") == "text")
+    return whole_characters(content) if isinstance(content, str) else content
+
+
+def _count(used: dict[str, Any], name: str) -> int:
+    """A count of tokens; what is none is not worth losing an answer for."""
+    count = used.get(name)
+    return count if type(count) is int and count >= 0 else 0
 
 
 def _own_logprobs(choice: dict[str, Any]) -> tuple[float, ...]:

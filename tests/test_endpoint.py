@@ -137,6 +137,20 @@ def test_a_null_content_is_an_empty_answer_that_says_so(endpoint):
     assert (answer.text, answer.finish_reason) == ("", "null")
 
 
+def test_odd_contents_and_counts_lose_no_answer(endpoint):
+    parts = [{"type": "text", "text": "4"}, {"type": "image_url"}, {"type": "text", "text": "2"}]
+    reply = {"choices": [{"message": {"content": parts}}], "usage": {"prompt_tokens": -1, "completion_tokens": 1.5}}
+    endpoint.script = lambda place, body: (200, {}, json.dumps(reply).encode())
+    (answer,) = HttpCompleter(endpoint.url, "phi").complete([ASK], GREEDY)
+    assert (answer.text, answer.usage.prompt_tokens, answer.usage.completion_tokens) == ("42", 0, 0)
+
+
+def test_a_reply_nested_without_end_is_asked_again(endpoint):
+    endpoint.script = lambda place, body: (200, {}, b"[" * 200_000) if place == 0 else None
+    (answer,) = HttpCompleter(endpoint.url, "phi", patience=(0.0,)).complete([ASK], GREEDY)
+    assert answer.text == '"2+2?"'
+
+
 def test_a_megabyte_is_read_whole(endpoint):
     endpoint.script = lambda place, body: (200, {}, echo(body, message={"content": "ä" * 1_000_000}))
     assert len(HttpCompleter(endpoint.url, "phi").complete([ASK], GREEDY)[0].text) == 1_000_000

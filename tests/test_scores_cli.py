@@ -117,6 +117,11 @@ def test_grades_need_no_model(phi, endpoint, data, tmp_path):
         (b'{"id": "0", "response": "\xff"}', "in UTF-8"),
         (b'{"id": "99", "response": ""}', "answers '99', which MATH has not"),
         (b'{"id": "0", "response": ""}\n{"id": "0", "response": ""}', "answered twice"),
+        (b'{"id": "0", "response": "", "repeat": 1e400}', "repeat must be a whole number"),
+        (b'{"id": "0", "response": "", "repeat": -3}', "repeat must be a whole number"),
+        (b'{"id": true, "response": ""}', "id must be a text"),
+        (b'{"id": "0", "response": "", "usage": 7}', "line 1: found"),
+        (b"[" * 200_000, "RecursionError"),
         (b"", "is empty"),
     ],
 )
@@ -140,6 +145,60 @@ def test_wrong_usage_and_missing_files_say_what_to_do(phi, data, tmp_path):
     assert "environment variable NO_SUCH_KEY is not set" in unset.stderr
     assert "No benchmark 'arc'" in phi("eval", "arc", *asked).stderr
     assert "import-prompts" in phi("eval", "math", *asked, "--profile", "parity").stderr
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://[::1", "localhost:8000/v1", "ftp://host/v1", "http://user:secret@host/v1", "http://host/v1?key=secret"],
+)
+def test_an_address_that_is_none_or_holds_a_key_is_refused_and_not_repeated(phi, data, tmp_path, url):
+    done = phi("eval", "math", "--url", url, "--model-name", "m", "--data", data, "--out", tmp_path / "out")
+    assert done.returncode == 1
+    assert done.stderr.startswith("phi: ")
+    assert done.stderr.count("\n") == 1
+    assert "secret" not in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_half_an_emoji_in_an_answer_is_stored_and_graded(phi, endpoint, data, tmp_path):
+    endpoint.script = lambda place, body: (200, {}, echo(body, message={"content": "\ud83d Answer: 1"}))
+    done = evaluate(phi, endpoint, data, tmp_path / "out", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["benchmarks"]["math"]["corrected"]["score"] == 5.0
+    assert "\ufffd Answer: 1" in (tmp_path / "out/org-model/math/responses.jsonl").read_text()
+
+
+def test_a_damaged_table_of_scores_is_one_clear_line(phi, endpoint, data, tmp_path):
+    endpoint.script = solver()
+    evaluate(phi, endpoint, data, tmp_path / "out")
+    (tmp_path / "out" / "scores.json").write_text('{"org-model": ')
+    for done in (evaluate(phi, endpoint, data, tmp_path / "out"), phi("compare", tmp_path / "out", tmp_path / "out")):
+        assert done.returncode == 1
+        assert "scores.json is damaged" in done.stderr
+    (tmp_path / "out" / "scores.json").unlink()
+    assert evaluate(phi, endpoint, data, tmp_path / "out").returncode == 0
+    assert len(endpoint.seen) == 20
+
+
+def test_a_local_model_is_evaluated_and_gone_on_with(phi, small_run, data, tmp_path):
+    asked = ("eval", "math", "--model", small_run, "--data", data, "--out", tmp_path / "out", "--repeats", "1")
+    done = phi(*asked, "--max-tokens", "4", "--limit", "5", "--json")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["benchmarks"]["math"]["corrected"]["n"] == 5
+    (path,) = (tmp_path / "out").glob("*/math/responses.jsonl")
+    before = path.read_bytes()
+    assert phi(*asked, "--max-tokens", "4", "--limit", "5").returncode == 0
+    assert path.read_bytes() == before
+
+
+def test_equal_runs_show_no_smallest_difference_and_other_asking_is_told(phi, endpoint, data, tmp_path):
+    endpoint.script = solver()
+    evaluate(phi, endpoint, data, tmp_path / "a")
+    evaluate(phi, endpoint, data, tmp_path / "b", "--max-tokens", "16")
+    found = json.loads(phi("compare", tmp_path / "a", tmp_path / "b", "--json").stdout)
+    assert found["rows"][0]["detectable"] is None
+    assert "asked differently: math: params" in phi("compare", tmp_path / "a", tmp_path / "b").stdout
 
 
 def test_two_runs_are_compared_problem_by_problem(phi, endpoint, data, tmp_path):

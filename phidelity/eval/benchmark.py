@@ -115,7 +115,7 @@ def messages(one: Benchmark, problem: Problem, texts: Texts | None = None) -> tu
     if lacking := [name for name in one.needs if name not in texts]:
         raise UserError(
             f"{one.title} in the official words needs {', '.join(lacking)}, which the imported prompts lack. "
-            "Run `phi import-prompts DIR` on a checkout of openai/simple-evals."
+            "Run `phi import-prompts DIR --data FOLDER` on a checkout of openai/simple-evals, with the same FOLDER."
         )
     asked = Message(role="user", content=one.official(problem, texts))
     return (Message(role="system", content=texts["system"]), asked) if texts.get("system") else (asked,)

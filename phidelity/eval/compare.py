@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from phidelity.config import UserError
 from phidelity.eval.benchmark import PROFILES
-from phidelity.eval.store import Graded, read_graded
+from phidelity.eval.store import Graded, read_graded, read_scores
 from phidelity.statistics import Estimate, mcnemar, paired_difference, smallest_difference
 
 
@@ -29,7 +29,8 @@ class Difference(NamedTuple):
     lost: int
     p: float | None
     """McNemar's exact two-sided p; None where answers are graded or repeated."""
-    detectable: float
+    detectable: float | None
+    """None where no difference was seen at all, which says nothing of the spread."""
 
 
 class Pair(NamedTuple):
@@ -58,7 +59,7 @@ def difference(before: Sequence[Graded], after: Sequence[Graded], profile: str) 
         gained=gained,
         lost=lost,
         p=mcnemar(gained, lost) if is_binary else None,
-        detectable=smallest_difference(found.stderr, paired=True),
+        detectable=smallest_difference(found.stderr, paired=True) if found.stderr else None,
     )
 
 
@@ -80,7 +81,8 @@ def compare_runs(before: Path, after: Path) -> dict[str, Any]:
         )
     named = {pair.benchmark for pair in matched}
     unpaired = sorted({name for out in (before, after) for name in _benchmarks(out)} - named)
-    return {"before": str(before), "after": str(after), "rows": rows, "unpaired": unpaired}
+    unlike = [line for pair in matched for line in _asked_differently(pair)]
+    return {"before": str(before), "after": str(after), "rows": rows, "unpaired": unpaired, "unlike": unlike}
 
 
 def pairs(before: Path, after: Path) -> Iterator[Pair]:
@@ -97,11 +99,23 @@ def pairs(before: Path, after: Path) -> Iterator[Pair]:
                 yield Pair((a, b), name, (before / a / name, after / b / name))
 
 
+def _asked_differently(pair: Pair) -> Iterator[str]:
+    """In what the two runs were asked otherwise, a line each."""
+    old, new = (_asked(folder) for folder in pair.folders)
+    for name in ("wording", "params", "repeats", "departures"):
+        if old.get(name) != new.get(name):
+            yield f"{pair.benchmark}: {name} {json.dumps(old.get(name))} before, {json.dumps(new.get(name))} after"
+
+
+def _asked(folder: Path) -> dict[str, Any]:
+    try:
+        return json.loads((folder / "asked.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+
+
 def _models(out: Path) -> dict[str, list[str]]:
-    path = out / "scores.json"
-    if not path.is_file():
-        raise UserError(f"No file {path}; expected a folder that `phi eval --out` wrote.")
-    scores = json.loads(path.read_text(encoding="utf-8"))
+    scores = read_scores(out / "scores.json")
     graded = {
         model: [name for name in rows if (out / model / name / "graded.jsonl").is_file()]
         for model, rows in scores.items()
@@ -137,7 +151,7 @@ def _row(pair: Pair, profile: str, found: Difference) -> dict[str, Any]:
         "gained": found.gained,
         "lost": found.lost,
         "p": found.p,
-        "detectable": _percent(found.detectable),
+        "detectable": None if found.detectable is None else _percent(found.detectable),
     }
 
 

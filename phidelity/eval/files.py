@@ -3,6 +3,7 @@
 import csv
 import gzip
 import json
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,10 @@ def read_csv(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
 def read_tsv(path: Path) -> list[tuple[str, str]]:
     """The rows of a file without header, with two fields separated by a tab."""
     with _opened(path) as file:
-        rows = [tuple(line.rstrip("\r\n").split("\t")) for line in file]
+        try:
+            rows = [tuple(line.rstrip("\r\n").split("\t")) for line in file]
+        except UnicodeDecodeError as error:
+            raise _damaged(path, str(error)) from None
     for number, row in enumerate(rows):
         if len(row) != 2:
             raise _damaged(path, f"row {number} has {len(row)} fields separated by tabs; expected question and answer")
@@ -42,9 +46,11 @@ def read_jsonl(path: Path, fields: Sequence[str]) -> list[dict[str, Any]]:
         with _opened(path) as file:
             for number, line in enumerate(file, 1):
                 rows.append(json.loads(line))
+                if not isinstance(rows[-1], dict):
+                    raise ValueError(f"found {str(rows[-1])[:40]!r}, expected an object")
                 _expect(path, f"fields in line {number}", fields, rows[-1])
-    except (ValueError, EOFError, gzip.BadGzipFile) as error:
-        raise _damaged(path, f"after line {number}: {error}") from None
+    except (ValueError, EOFError, gzip.BadGzipFile, zlib.error, RecursionError) as error:
+        raise _damaged(path, f"at or after line {number}: {error}") from None
     return _some(path, rows)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from phidelity.config import UserError
 from phidelity.eval.benchmark import Benchmark, DataFile
+from phidelity.records import Problem
 
 
 def find(folder: Path, name: str, file: DataFile, *others: str) -> Path:
@@ -24,6 +25,18 @@ def find(folder: Path, name: str, file: DataFile, *others: str) -> Path:
         f"No file {folder / file.name} (nor {name}/{file.name} there); expected {file.origin}, {what}{pinned}. Put the "
         "file there, or run the stage `benchmarks` for miniatures."
     )
+
+
+def load(one: Benchmark, folder: Path) -> list[Problem]:
+    """A benchmark's problems; values of a wrong kind in its files are a `UserError`, as other damage is."""
+    try:
+        return one.load(folder)
+    except (TypeError, ValueError, AttributeError, LookupError) as error:
+        told = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"{folder}: the files of {one.title} hold values of another kind than the official ones "
+            f"({type(error).__name__}: {told}). Get the files again."
+        ) from None
 
 
 def departures(one: Benchmark, folder: Path, n_problems: int) -> list[str]:

@@ -15,6 +15,7 @@ from phidelity.completion import Completer
 from phidelity.config import UserError
 from phidelity.eval.benchmark import Benchmark
 from phidelity.eval.evaluate import TOO_LONG, choose
+from phidelity.eval.folder import load
 from phidelity.eval.run import publish
 from phidelity.eval.store import Graded, cluster_of, write_graded
 from phidelity.eval.summary import scored
@@ -113,7 +114,7 @@ def evaluate_model(
     tokenizer = _tokenizer(completer)
     rows: dict[str, dict[str, Any]] = {}
     for one in benchmarks:
-        problems = choose(one.load(data), limit)
+        problems = choose(load(one, data), limit)
         if not all("options" in problem.meta for problem in problems):
             raise UserError(f"{one.title} has no options to choose from; --likelihood is for MMLU, GPQA and MMLU-Pro.")
         name = f"{one.name}-likelihood"

@@ -12,10 +12,9 @@ from typing import Any
 
 from markupsafe import Markup
 
-from phidelity.config import UserError
 from phidelity.eval.benchmark import PROFILES
 from phidelity.eval.compare import compare_runs, pairs
-from phidelity.eval.store import Graded, Response, read_graded
+from phidelity.eval.store import Graded, Response, read_graded, read_scores
 from phidelity.eval.tables import notes
 from phidelity.page.layout import render_page
 from phidelity.records import atomic, read_records
@@ -70,10 +69,7 @@ def _write(path: Path, template: str, **values: Any) -> None:
 
 
 def _scores(out: Path) -> dict[str, Any]:
-    path = out / "scores.json"
-    if not path.is_file():
-        raise UserError(f"No file {path}; expected a folder that `phi eval --out` wrote.")
-    return json.loads(path.read_text(encoding="utf-8"))
+    return read_scores(out / "scores.json")
 
 
 def _table(rows: Mapping[str, Mapping[str, Any]]) -> Iterator[dict[str, Any]]:

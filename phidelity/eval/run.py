@@ -16,14 +16,18 @@ from phidelity.completion import Completer, SamplingParams, Usage
 from phidelity.config import UserError
 from phidelity.eval.benchmark import PROFILES, Benchmark, GradingContext, Profile, Texts
 from phidelity.eval.evaluate import ask_official, choose, grade_responses, respond
-from phidelity.eval.folder import departures
-from phidelity.eval.store import Response, write_graded
+from phidelity.eval.folder import departures, load
+from phidelity.eval.store import Response, read_scores, write_graded
 from phidelity.eval.summary import Answers, summarise
 from phidelity.progress import SILENT, Progress
-from phidelity.records import Problem, write_json
+from phidelity.records import Problem, whole_characters, write_json
 
 Rows = dict[str, dict[str, Any]]
 """Benchmark -> profile -> row."""
+
+
+MOST_REPEATS = 1_000_000
+"""Answers to one problem are numbered below this (*ours*)."""
 
 
 class Setting(NamedTuple):
@@ -49,7 +53,7 @@ def evaluate_model(
     progress: Progress = SILENT,
 ) -> Rows:
     """Ask, grade and score; every file is under `out`. Missing data is found before anything is asked."""
-    loaded = [(one, one.load(data)) for one in benchmarks]
+    loaded = [(one, load(one, data)) for one in benchmarks]
     for one, _ in loaded:
         _check_wording(one, setting.texts)
     rows: Rows = {}
@@ -63,7 +67,7 @@ def evaluate_model(
 
 def grade_file(one: Benchmark, data: Path, path: Path, context: GradingContext) -> dict[str, Any]:
     """Grade answers that stand in a file, without a model: {profile: row}. `absent` counts problems without one."""
-    problems = {problem.id: problem for problem in one.load(data)}
+    problems = {problem.id: problem for problem in load(one, data)}
     responses = read_responses(path)
     if unknown := [response.id for response in responses if response.id not in problems]:
         raise UserError(
@@ -111,7 +115,7 @@ def profiles_of(one: Benchmark) -> tuple[Profile, ...]:
 
 def publish(path: Path, model: str, name: str, row: Mapping[str, Any]) -> None:
     """Put one row into scores.json, beside what other models and benchmarks have there."""
-    scores = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    scores = read_scores(path) if path.is_file() else {}
     scores.setdefault(model, {})[name] = dict(row)
     write_json(path, scores)
 
@@ -189,7 +193,7 @@ def _check_wording(one: Benchmark, texts: Texts | None) -> None:
     if lacking := [name for name in one.needs if name not in texts]:
         raise UserError(
             f"{one.title} in the official words needs {', '.join(lacking)}, which the imported prompts lack. "
-            "Run `phi import-prompts DIR` on a checkout of openai/simple-evals."
+            "Run `phi import-prompts DIR --data FOLDER` on a checkout of openai/simple-evals, with the same FOLDER."
         )
 
 
@@ -197,19 +201,22 @@ def _bare(path: Path, number: int, line: bytes) -> Response:
     try:
         row = json.loads(line)
         text, reason = row["response"], str(row.get("finish_reason", "stop"))
-        if not isinstance(text, str | None) or not isinstance(row["id"], str | int):
+        repeat = row.get("repeat", 0)
+        if not isinstance(text, str | None) or not isinstance(row["id"], str | int) or isinstance(row["id"], bool):
             raise TypeError("id must be a text or a number, response a text")
+        if type(repeat) is not int or not 0 <= repeat < MOST_REPEATS:
+            raise TypeError(f"repeat must be a whole number from 0 to {MOST_REPEATS - 1}")
         return Response(
             id=str(row["id"]),
-            repeat=int(row.get("repeat", 0)),
-            prompt=str(row.get("prompt", "")),
-            response=text or "",
+            repeat=repeat,
+            prompt=whole_characters(str(row.get("prompt", ""))),
+            response=whole_characters(text or ""),
             finish_reason="null" if text is None else reason,
             usage=Usage.model_validate(row.get("usage") or {"prompt_tokens": 0, "completion_tokens": 0}),
         )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        shown = line[:80].decode("utf-8", "replace")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        shown, why = line[:80].decode("utf-8", "replace"), " ".join(str(error).split())[:200]
         raise UserError(
-            f"{path}, line {number}: found {shown!r} ({error!r}); expected a JSON object with id, response and "
-            "optionally repeat, in UTF-8. Mend that line."
+            f"{path}, line {number}: found {shown!r} ({type(error).__name__}: {why}); expected a JSON object with "
+            "id, response and optionally repeat, in UTF-8. Mend that line."
         ) from None

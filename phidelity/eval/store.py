@@ -14,15 +14,29 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pydantic import Field, ValidationError
 
 from phidelity.completion import Prompt, SamplingParams, Usage, what_is_read
+from phidelity.config import UserError
 from phidelity.records import Record, Score, read_records, write_records
 
 SYNC_EVERY = 1.0
 """Seconds after which what was appended is forced to disk (*ours*)."""
+
+
+def read_scores(path: Path) -> dict[str, Any]:
+    """`scores.json`: {model: {benchmark: {profile: row}}}."""
+    if not path.is_file():
+        raise UserError(f"No file {path}; expected a folder that `phi eval --out` wrote.")
+    try:
+        scores = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} is damaged ({error}). Remove it and give `phi eval` again; answers stand.") from None
+    if not isinstance(scores, dict) or not all(isinstance(rows, dict) for rows in scores.values()):
+        raise UserError(f"{path} holds no scores by model. Remove it and give `phi eval` again; answers stand.")
+    return scores
 
 
 class Response(Record):

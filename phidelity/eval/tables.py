@@ -39,19 +39,21 @@ def notes(row: Mapping[str, Any]) -> list[str]:
 def difference_lines(found: Mapping[str, Any]) -> Iterator[str]:
     """What `compare_runs` found: a head, a line a benchmark and profile, and what was not compared."""
     yield (
-        f"{'benchmark':<16}{'profile':<13}{'before':>8}{'after':>8}{'change':>8}  {'95 % interval':<20}{'gained':>6}"
-        f"{'lost':>6}{'p':>9}{'can show':>10}"
+        f"{'benchmark':<16}{'profile':<13}{'n':>7}{'before':>8}{'after':>8}{'change':>8}  {'95 % interval':<20}"
+        f"{'gained':>6}{'lost':>6}{'p':>9}{'can show':>10}"
     )
     for row in found["rows"]:
         low, high = row["interval"]
         p = "-" if row["p"] is None else f"{row['p']:.4f}" if row["p"] >= 1e-4 else "< 1e-4"
         interval = f"[{low:+.2f}, {high:+.2f}]"
+        shows = "-" if row["detectable"] is None else f"{row['detectable']:.2f}"
         yield (
-            f"{row['benchmark']:<16}{row['profile']:<13}{row['before']:8.2f}{row['after']:8.2f}{row['difference']:+8.2f}"
-            f"  {interval:<20}{row['gained']:>6}{row['lost']:>6}{p:>9}{row['detectable']:>10.2f}"
+            f"{row['benchmark']:<16}{row['profile']:<13}{row['n']:>7}{row['before']:8.2f}{row['after']:8.2f}{row['difference']:+8.2f}"
+            f"  {interval:<20}{row['gained']:>6}{row['lost']:>6}{p:>9}{shows:>10}"
         )
     if found["unpaired"]:
         yield f"only in one of them: {', '.join(found['unpaired'])}"
+    yield from (f"asked differently: {line}" for line in found["unlike"])
 
 
 def traffic_line(traffic: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from phidelity.config import UserError
 from phidelity.data.decontaminate import Item
 from phidelity.eval.benchmark import Benchmark
+from phidelity.eval.folder import load
 from phidelity.eval.suite import BENCHMARKS, FURTHER, OURS
 from phidelity.records import Problem
 
@@ -33,7 +34,7 @@ def _problems(one: Benchmark, folder: Path) -> list[Problem]:
     names = [file.name for file in one.files]
     places = [path for place in (folder, folder / one.name) for name in names for path in place.glob(name)]
     try:
-        return one.load(folder)
+        return load(one, folder)
     except UserError:
         if places:
             raise
