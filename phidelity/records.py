@@ -122,8 +122,10 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
     What stands at `path` is never written over: anything but an empty folder is a `UserError`.
     """
-    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+    if path.is_symlink() or (path.exists() and not (path.is_dir() and not any(path.iterdir()))):
         raise UserError(f"{path} is there already; expected a new folder. Give another name or remove it.")
+    if files := [parent for parent in path.parents if parent.exists() and not parent.is_dir()]:
+        raise UserError(f"{path} cannot be made: {files[0]} is a file. Give another name.")
     temporary = path.with_name(f".{path.name}.partial")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)

@@ -208,3 +208,21 @@ def test_a_file_nested_without_end_or_with_an_infinite_size_is_damage(folder: Pa
     (folder / "config.json").write_bytes(deep)
     with pytest.raises(UserError, match=r"config\.json is not valid JSON"):
         open_weights(folder)
+
+
+def test_a_wrong_value_is_named_with_its_field(folder: Path) -> None:
+    edit(folder / "config.json", lambda data: data.update(hidden_size="256"))
+    with pytest.raises(UserError, match="hidden_size is '256'"):
+        open_weights(folder)
+    (folder / "config.json").write_text("[]")
+    with pytest.raises(UserError, match="expected a JSON object"):
+        open_weights(folder)
+
+
+def test_a_destination_that_is_a_link_or_below_a_file_is_refused(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "file").write_text("")
+    for out, message in ((tmp_path / "link", "is there already"), (tmp_path / "file" / "x", "file is a file")):
+        with pytest.raises(UserError, match=message):
+            write_huggingface(open_weights(folder), out)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "link", "model"]

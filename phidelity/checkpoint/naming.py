@@ -103,7 +103,11 @@ def read_config(folder: Path) -> ModelConfig:
     except KeyError as error:
         raise UserError(f"{path} lacks {error}. Expected the configuration of a Phi3ForCausalLM.") from None
     except ValidationError as error:
-        raise UserError(f"{path}: {error.errors()[0]['msg']}. The configuration is damaged.") from None
+        detail = error.errors()[0]
+        where = ", ".join(_FIELDS.get(str(part), str(part)) for part in detail["loc"]) or "shape"
+        raise UserError(
+            f"{path}: {where} is {detail['input']!r:.60}: {detail['msg']}. Fetch or make it again."
+        ) from None
     if data.get("head_dim") not in (None, config.head_dim):
         raise UserError(f"{path}: head_dim is {data['head_dim']}; expected hidden size over heads, {config.head_dim}.")
     return config
@@ -112,11 +116,14 @@ def read_config(folder: Path) -> ModelConfig:
 def read_json(path: Path) -> dict[str, Any] | None:
     """A JSON object from a file; None where there is no file."""
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
+        data = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    except (ValueError, TypeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is not valid JSON ({error}). Fetch or make it again.") from None
+    if not isinstance(data, dict):
+        raise UserError(f"{path} holds {str(data)!r:.40}; expected a JSON object. Fetch or make it again.")
+    return data
 
 
 def foreign_config(

@@ -48,7 +48,7 @@ def open_weights(source: Path | str, progress: Progress = SILENT) -> Weights:
     if hub.is_hub_id(source):
         fetched = hub.fetch(str(source), progress=progress)
         weights = FolderWeights(fetched.folder, fetched.source)
-    elif Path(source).suffix == ".gguf":
+    elif Path(source).suffix.lower() == ".gguf":
         weights = open_gguf(Path(source))
     else:
         weights = FolderWeights(Path(source))

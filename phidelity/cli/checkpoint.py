@@ -45,7 +45,7 @@ def convert(model: Path, out: Path, form: str, kind: str | None, as_json: bool) 
     """Write MODEL as OUT in another form. Without --type the numbers stay as they are stored."""
     if kind and kind not in TYPES[form]:
         raise click.UsageError(f"--to {form} takes --type {', '.join(TYPES[form])}.")
-    if form == "gguf" and out.exists():
+    if form == "gguf" and (out.exists() or out.is_symlink()):
         raise UserError(f"{out} is there already; expected a new file. Give another name or remove it.")
     from phidelity.checkpoint.open import open_weights
 

@@ -150,7 +150,7 @@ def resolve_model(path: Path, road: Collection[str] = ROAD) -> Path:
     """What MODEL means: the last model of a run directory, that of a stage, or a folder, GGUF file or hub id itself."""
     from phidelity.checkpoint.hub import is_hub_id
 
-    if path.suffix == ".gguf" and path.is_file():
+    if path.suffix.lower() == ".gguf" and path.is_file():
         return path
     for folder in (path, path / "model", path / "huggingface"):
         if _is_checkpoint(folder):
