@@ -25,7 +25,10 @@ from phidelity.records import Conversation, Message
     help="JSON lines with `prompt` or `messages`, and optionally `id` and `params` (sampling for that line).",
 )
 @click.option(
-    "--out", type=ANY, help="Where the answers to --input go, as JSON lines; a killed run goes on from there."
+    "--out",
+    type=ANY,
+    help="Where the answers to --input go, as JSON lines; a killed run goes on from there, a file "
+    "of that name is replaced when all are there.",
 )
 @click.option("--raw", is_flag=True, help="Take the prompt as plain text, without the chat template.")
 @sampling_options

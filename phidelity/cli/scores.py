@@ -22,7 +22,12 @@ judge_options = (
     click.option("--judge-key-env", metavar="NAME", help="Environment variable that holds the judge's key."),
     click.option("--allow-code", is_flag=True, help="Run programs in answers, in the sandbox."),
 )
-profile_option = click.option("--profile", type=click.Choice(["parity", "corrected"]), help="Official words, or ours.")
+wording_option = click.option(
+    "--profile",
+    type=click.Choice(["parity", "corrected"]),
+    help="Ask in the official words (parity) or in ours; graded under every profile either way.",
+)
+profile_option = click.option("--profile", metavar="NAME", help="Print this profile alone: corrected, parity, ...")
 
 
 def _with(options: tuple[Callable[..., Any], ...]) -> Callable[..., Any]:
@@ -41,7 +46,7 @@ def _with(options: tuple[Callable[..., Any], ...]) -> Callable[..., Any]:
 @click.option("--model-name", metavar="NAME", help="The endpoint's name of the model.")
 @click.option("--key-env", metavar="NAME", help="Environment variable that holds the endpoint's key.")
 @data_option
-@profile_option
+@wording_option
 @_with(judge_options)
 @click.option("--limit", type=click.IntRange(min=1), help="Ask only so many problems, the same ones each time.")
 @click.option("--repeats", type=click.IntRange(min=1), help="Answers per problem [default: the benchmark's own].")

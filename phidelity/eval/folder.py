@@ -16,7 +16,7 @@ from phidelity.records import Problem
 def find(folder: Path, name: str, file: DataFile, *others: str) -> Path:
     """The file, or one that matches a pattern of `others`; a `UserError` says which file is wanted and from where."""
     for pattern in (file.name, *others):
-        for place in (folder / name, folder):
+        for place in places(folder, name):
             if found := sorted(place.glob(pattern)):
                 return found[0]
     what = f"{file.rows:,} rows" if file.rows else "its official format"
@@ -25,6 +25,11 @@ def find(folder: Path, name: str, file: DataFile, *others: str) -> Path:
         f"No file {folder / file.name} (nor {name}/{file.name} there); expected {file.origin}, {what}{pinned}. Put the "
         "file there, or run the stage `benchmarks` for miniatures."
     )
+
+
+def places(folder: Path, name: str) -> tuple[Path, ...]:
+    """Where the files of the benchmark `name` may lie: a subfolder of its name, with `_` or without, or the folder."""
+    return folder / name, folder / name.replace("_", ""), folder
 
 
 def load(one: Benchmark, folder: Path) -> list[Problem]:
@@ -43,7 +48,7 @@ def departures(one: Benchmark, folder: Path, n_problems: int) -> list[str]:
     """In what the data differ from the official ones: other hashes, another number of problems, a substitute file."""
     found, rows = [], sum(file.rows or 0 for file in one.files)
     for file in one.files:
-        path = next((place / file.name for place in (folder / one.name, folder) if (place / file.name).is_file()), None)
+        path = next((place / file.name for place in places(folder, one.name) if (place / file.name).is_file()), None)
         if path is None:
             found.append(f"no {file.name}")
         elif file.sha256 and sha256(path) != file.sha256:

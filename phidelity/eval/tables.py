@@ -21,14 +21,17 @@ def score_lines(rows: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
         corrected, parity = profiles.get("corrected"), profiles.get("parity")
         first = corrected or next(iter(profiles.values()))
         difference = _difference(corrected, parity)
-        shows = [f"can show {first['detectable']:.1f}"] if first.get("detectable") else []
+        shows = [f"can show {first['detectable']:.1f}"] if 0 < (first.get("detectable") or 0) <= 100 else []
         told = "; ".join([*notes(first), *shows, *_further(profiles)])
         line = f"{name:<16}{first['n']:>7}{_score(corrected):>18}{_score(parity):>18}{difference:>12}  {told}"
         yield line.rstrip()
     for name, profiles in rows.items():
         if unlike := next(iter(profiles.values())).get("departures"):
             yield f"{name}: not the official data ({'; '.join(unlike)})"
-    yield "per cent ± standard error; difference: corrected less parity, of the same answers"
+    yield (
+        "per cent ± standard error, or the 95 % interval where all answers score alike; difference: corrected less "
+        "parity, of the same answers"
+    )
 
 
 def notes(row: Mapping[str, Any]) -> list[str]:
@@ -70,6 +73,9 @@ def _score(row: Mapping[str, Any] | None) -> str:
         return "-"
     if row["score"] is None:
         return "withheld" if "withheld" in row else "undetermined"
+    if not row["stderr"] and row.get("interval"):
+        low, high = row["interval"]
+        return f"{row['score']:.2f} ({low:.0f} to {high:.0f})"
     return f"{row['score']:.2f} ± {row['stderr']:.2f}"
 
 

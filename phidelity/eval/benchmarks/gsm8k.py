@@ -11,7 +11,7 @@ from pathlib import Path
 from phidelity.eval.benchmark import Benchmark, DataFile, GradingContext, check_corrected
 from phidelity.eval.files import read_jsonl
 from phidelity.eval.folder import find
-from phidelity.grading.answers import answer_line
+from phidelity.grading.answers import answer_line, last_box
 from phidelity.problems import prompts
 from phidelity.records import Problem, Score
 
@@ -21,6 +21,7 @@ FILE = DataFile(
     1_319,
     "3730d312f6e3440559ace48831e51066acaca737f6eabec99bccb9e4b3c39d14",
 )
+_SAID = re.compile(r"(?:####|\banswer is:?)[ \t*$]*(-?[\d.,]*\d)", re.IGNORECASE)
 _MARKED = re.compile(r"^[ \t]*(?:####|A:)[ \t]*(-?[\d.,]+)", re.MULTILINE)
 
 
@@ -40,8 +41,8 @@ def load(folder: Path) -> list[Problem]:
 
 
 def corrected(problem: Problem, response: str, context: GradingContext) -> Score:
-    """The answer line, or where there is none what the response marks in the data set's own way, as a number."""
-    said = marked(response)
+    """The answer line; without one the data set's own mark, "the answer is ...", or the last box; as a number."""
+    said = marked(response) or (_SAID.findall(response) or [last_box(response)])[-1]
     if answer_line(response) is None and said is not None:
         return check_corrected(problem, f"Answer: {said}", context)
     return check_corrected(problem, response, context)
@@ -67,6 +68,6 @@ GSM8K = Benchmark(
     files=(FILE,),
     graders={"corrected": corrected, "parity": parity},
     source="Cobbe et al. 2021, MIT; test.jsonl of openai/grade-school-math, 1,319 rows",
-    deviations="own prompt, zero-shot; the last answer line counts, equal as exact numbers",
+    deviations="own prompt, zero-shot, whose answer line parity does not read; equal as exact numbers",
     temperature=0.0,
 )

@@ -58,7 +58,7 @@ def check(candidate):
 
 def load(folder: Path) -> list[Problem]:
     """The rows of HumanEvalPlus.jsonl.gz (or of the Mini file, about seven further inputs each)."""
-    rows = read_jsonl(find(folder, "humanevalplus", FILE, "HumanEvalPlus-Mini.jsonl.gz"), FIELDS)
+    rows = read_jsonl(find(folder, "humaneval_plus", FILE, "HumanEvalPlus-Mini.jsonl.gz"), FIELDS)
     return [
         Problem(
             id=row["task_id"],
