@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from phidelity.config import UserError
+from phidelity.export.huggingface import TOKENIZER_CLASS
 from phidelity.records import Message
 from phidelity.tokenizer.bpe import Tokenizer, train
 from phidelity.tokenizer.chat import render
@@ -279,13 +280,24 @@ def test_transformers_reads_what_we_write_to_the_same_ids(folder: Path) -> None:
     assert theirs.convert_ids_to_tokens([SMALL.im_end, SMALL.pad]) == [SPECIALS[9], SPECIALS[93]]
 
 
-@pytest.mark.parametrize("model_type", ["phi3", "llama"])
-def test_the_class_is_the_releases_and_transformers_still_splits_by_our_file(folder: Path, model_type: str) -> None:
+def test_transformers_splits_phi_4s_text_as_we_do_beside_either_configuration(phi_4: Tokenizer, tmp_path: Path) -> None:
+    """Beside `llama`, transformers would take the release's class name for GPT-2's own pre-tokenizer."""
+    from transformers import AutoTokenizer
+
+    for layout, model_type in (("fused", "phi3"), ("split", "llama")):
+        phi_4.save(tmp_path / layout, TOKENIZER_CLASS[layout])
+        (tmp_path / layout / "config.json").write_text(json.dumps({"model_type": model_type}))
+        theirs = AutoTokenizer.from_pretrained(tmp_path / layout)
+        for text in ("3333 33333", "\n \n\n\t x", "I'VE 'RE isn't", "!!!\n\nfoo.bar()", "日本語 é\u00a0"):
+            assert theirs.encode(text) == phi_4.encode(text), (layout, text)
+
+
+def test_the_class_is_the_releases_and_transformers_still_splits_by_our_file(folder: Path) -> None:
     """llama.cpp's converter takes phi-4 as byte-level BPE only under this name; AutoTokenizer must not heed it."""
     from transformers import AutoTokenizer
 
     assert json.loads((folder / "tokenizer_config.json").read_text())["tokenizer_class"] == "GPT2Tokenizer"
-    (folder / "config.json").write_text(json.dumps({"model_type": model_type}))
+    (folder / "config.json").write_text(json.dumps({"model_type": "phi3"}))
     theirs = AutoTokenizer.from_pretrained(folder)
     for text in ("foo.bar()", "x\n\n\ny", " 12345  é\u00a0", "日本語 ISN'T  \t\n"):
         assert theirs.encode(text) == SMALL.encode(text), text

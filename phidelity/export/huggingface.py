@@ -54,6 +54,10 @@ Shard = dict[str, Part]
 """Foreign tensors by name."""
 
 
+TOKENIZER_CLASS: dict[Layout, str] = {"fused": "GPT2Tokenizer", "split": "PreTrainedTokenizerFast"}
+"""What tokenizer_config.json says, so that transformers and llama.cpp both split by the file's own pattern."""
+
+
 def write_huggingface(
     weights: Weights,
     out: Path,
@@ -69,7 +73,7 @@ def write_huggingface(
     names = _file_names(len(shards))
     check_room(out, dtype.itemsize * census(weights.config).total)
     with atomic_folder(out) as folder:
-        weights.tokenizer.save(folder)
+        weights.tokenizer.save(folder, TOKENIZER_CLASS[layout])
         config = foreign_config(weights.config, weights.tokenizer, layout, str(dtype).removeprefix("torch."))
         write_json(folder / "config.json", config)
         write_json(folder / "generation_config.json", generation_config(weights.tokenizer))

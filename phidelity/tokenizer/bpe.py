@@ -82,9 +82,13 @@ class Tokenizer:
         """Hash of vocabulary and order: two tokenizers with one digest give the same ids."""
         return digest(self.ranks)
 
-    def save(self, folder: Path) -> None:
-        """Write the tokenizer files of the published release: tokenizer.json, its config and the special tokens map."""
-        writers.write(folder, self.ranks)
+    def save(self, folder: Path, class_name: str = "GPT2Tokenizer") -> None:
+        """Write the tokenizer files of the published release: tokenizer.json, its config and the special tokens map.
+
+        `class_name` is the release's, by which llama.cpp's converter knows phi-4. Beside a `llama` configuration
+        transformers takes that name for GPT-2's own pre-tokenizer, so a split folder names a generic class.
+        """
+        writers.write(folder, self.ranks, class_name)
 
     @classmethod
     def load(cls, path: Path) -> "Tokenizer":

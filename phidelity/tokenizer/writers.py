@@ -11,7 +11,7 @@ from phidelity.records import atomic, write_json
 from phidelity.tokenizer.layout import CHAT_TEMPLATE, PATTERN, ROLE_TOKENS, SPECIALS, spelt
 
 
-def write(folder: Path, ranks: dict[bytes, int]) -> None:
+def write(folder: Path, ranks: dict[bytes, int], class_name: str) -> None:
     """Write the files from which transformers, vLLM and `readers.read` make the same tokenizer."""
     folder.mkdir(parents=True, exist_ok=True)
     with atomic(folder / "tokenizer.json", "w") as file:
@@ -24,7 +24,7 @@ def write(folder: Path, ranks: dict[bytes, int]) -> None:
             "chat_template": CHAT_TEMPLATE,
             "clean_up_tokenization_spaces": False,
             "model_max_length": 16384,
-            "tokenizer_class": "GPT2Tokenizer",
+            "tokenizer_class": class_name,
         },
     )
     write_json(folder / "special_tokens_map.json", ROLE_TOKENS)
