@@ -4,6 +4,7 @@ Records are frozen and cross files as `*.jsonl` or `*.jsonl.zst`, one object a l
 written under a temporary name and renamed, so a reader never meets half of one.
 """
 
+import hashlib
 import json
 import os
 import shutil
@@ -97,6 +98,12 @@ class Score(Record):
 
 
 R = TypeVar("R", bound=BaseModel)
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes in hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager

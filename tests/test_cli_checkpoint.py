@@ -11,8 +11,8 @@ from safetensors.torch import load_file, save_file
 
 from phidelity.checkpoint.check import announced_hashes, check_ids, check_stops
 from phidelity.checkpoint.huggingface import save_checkpoint
-from phidelity.checkpoint.weights import file_sha256
 from phidelity.model.config import PHI_4, memory_bytes
+from phidelity.records import file_sha256
 from phidelity.tokenizer.bpe import Tokenizer
 
 

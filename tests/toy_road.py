@@ -10,11 +10,10 @@ from pathlib import Path
 from pydantic import Field
 
 from phidelity.config import Config
-from phidelity.pipeline.manifest import hash_file
 from phidelity.pipeline.recipe import Recipe, Stage
 from phidelity.pipeline.run import run
 from phidelity.progress import SILENT, Progress
-from phidelity.records import write_json
+from phidelity.records import file_sha256, write_json
 
 
 class CountConfig(Config):
@@ -76,12 +75,14 @@ class ToyRecipe(Recipe):
 
 
 def book(config: CountConfig) -> dict[str, str]:
-    return {config.source: hash_file(Path(config.source))} if config.source else {}
+    return {config.source: file_sha256(Path(config.source))} if config.source else {}
 
 
 STAGES = (
     Stage(
-        "count", count, sources=lambda config: {config.source: hash_file(Path(config.source))} if config.source else {}
+        "count",
+        count,
+        sources=lambda config: {config.source: file_sha256(Path(config.source))} if config.source else {},
     ),
     Stage("fit", fit, ("count",), makes_model=True),
     Stage("weigh", weigh, ("count", "model", "models")),

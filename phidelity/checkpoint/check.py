@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from phidelity.checkpoint.huggingface import FolderWeights
-from phidelity.checkpoint.weights import Weights, file_sha256, stream
+from phidelity.checkpoint.weights import Weights, stream
 from phidelity.config import UserError
 from phidelity.model.config import census
 from phidelity.progress import SILENT, Progress
-from phidelity.records import Message
+from phidelity.records import Message, file_sha256
 from phidelity.tokenizer import chat
 from phidelity.tokenizer.bpe import Tokenizer
 from phidelity.tokenizer.layout import CL100K_DIGEST

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from phidelity.checkpoint.huggingface import INDEX, WEIGHTS, index_files
-from phidelity.checkpoint.weights import file_sha256
 from phidelity.config import UserError
 from phidelity.progress import SILENT, Progress, Task
+from phidelity.records import file_sha256
 
 PINNED = {"microsoft/phi-4": "6fbb3d3bbe726c99b4188087b4deeec1bceac5ae"}
 """The commit read when none is asked for."""

@@ -18,6 +18,7 @@ from phidelity.config import UserError
 from phidelity.model.config import ModelConfig
 from phidelity.model.transformer import Transformer
 from phidelity.progress import SILENT, Progress
+from phidelity.records import file_sha256
 from phidelity.tokenizer.bpe import Tokenizer
 
 BLOCK_VALUES = 1 << 24
@@ -150,12 +151,6 @@ def file_digest(paths: Iterable[Path]) -> str:
     """Hash of weight files: of the one, or of the hashes of several in their order; 16 hexadecimal digits."""
     hashes = [file_sha256(path) for path in paths]
     return (hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest())[:16]
-
-
-def file_sha256(path: Path) -> str:
-    """sha256 of a file, in hexadecimal digits."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def expected_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:

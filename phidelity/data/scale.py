@@ -8,7 +8,6 @@ left. Who calls `do` is indifferent: processes of this machine, the tasks of a S
 (`part` of `n_parts` each), or Ray Core tasks, one a shard, which Ray gives to another node when one dies.
 """
 
-import hashlib
 import json
 import os
 import shutil
@@ -21,7 +20,7 @@ from typing import Any, Literal
 
 from phidelity.config import UserError
 from phidelity.progress import SILENT, Progress
-from phidelity.records import write_json
+from phidelity.records import file_sha256, write_json
 
 PLAN, COMMIT = "plan.json", "commit.json"
 Engine = Literal["local", "ray", "array"]
@@ -79,7 +78,7 @@ def do(work: Work, folder: Path, name: str, argument: Any) -> bool:
         counts = work(argument, partial)
         files = sorted(path for path in partial.rglob("*") if path.is_file())
         sizes = {str(path.relative_to(partial)): path.stat().st_size for path in files}
-        hashes = {str(path.relative_to(partial)): _sha256(path) for path in files}
+        hashes = {str(path.relative_to(partial)): file_sha256(path) for path in files}
         write_json(partial / COMMIT, {"counts": dict(counts), "sizes": sizes, "sha256": hashes})
         try:
             os.rename(partial, folder / name)
@@ -160,11 +159,6 @@ def _array(work: Work, folder: Path, left: Mapping[str, Any], n_workers: int) ->
             "by `run_part` with its number. Submit them, then give the same command."
         )
     yield from ()
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 _ENGINES = {"local": _local, "ray": _ray, "array": _array}

@@ -4,13 +4,12 @@ A file may lie in the folder itself or in a subfolder named after the benchmark 
 file of another length or hash than the official one is read (miniatures have the same format) and said to be so.
 """
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
 from phidelity.config import UserError
 from phidelity.eval.benchmark import Benchmark, DataFile
-from phidelity.records import Problem
+from phidelity.records import Problem, file_sha256
 
 
 def find(folder: Path, name: str, file: DataFile, *others: str) -> Path:
@@ -51,15 +50,9 @@ def departures(one: Benchmark, folder: Path, n_problems: int) -> list[str]:
         path = next((place / file.name for place in places(folder, one.name) if (place / file.name).is_file()), None)
         if path is None:
             found.append(f"no {file.name}")
-        elif file.sha256 and sha256(path) != file.sha256:
+        elif file.sha256 and file_sha256(path) != file.sha256:
             found.append(f"{path.name} has another SHA-256 than the official file")
     return found + ([f"{n_problems:,} problems, {rows:,} in the official files"] if rows and rows != n_problems else [])
-
-
-def sha256(path: Path) -> str:
-    """The SHA-256 of a file in hexadecimal digits."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def grouped(values: Sequence[tuple[str, float]]) -> dict[str, float]:

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 import phidelity
 from phidelity.config import UserError
-from phidelity.records import Record, write_json
+from phidelity.records import Record, file_sha256, write_json
 
 SCHEMA_VERSION = 1
 """Goes up when the meaning of a stage's outputs changes; every fingerprint contains it."""
@@ -129,7 +129,7 @@ def read_manifest(folder: Path) -> Manifest | None:
 def hash_outputs(folder: Path) -> dict[str, Output]:
     """Size and hash of every output under `folder`, by path."""
     return {
-        path.relative_to(folder).as_posix(): Output(size=path.stat().st_size, sha256=hash_file(path))
+        path.relative_to(folder).as_posix(): Output(size=path.stat().st_size, sha256=file_sha256(path))
         for path in output_files(folder)
     }
 
@@ -157,12 +157,6 @@ def differences(old: Ingredients, new: Ingredients) -> list[str]:
     return [_change(key, before.get(key, "absent"), after.get(key, "absent")) for key in changed]
 
 
-def hash_file(path: Path) -> str:
-    """SHA-256 of a file's bytes."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 @cache
 def versions() -> dict[str, str]:
     """What software ran: Python, the libraries that compute, and this package with the hash of its code."""
@@ -176,7 +170,7 @@ def _code_digest() -> str:
     digest = hashlib.sha256()
     for path in sorted(root.rglob("*")):
         if path.is_file() and not {"__pycache__", "recipes"} & set(path.relative_to(root).parts):
-            digest.update(f"{path.relative_to(root).as_posix()}\0{hash_file(path)}\n".encode())
+            digest.update(f"{path.relative_to(root).as_posix()}\0{file_sha256(path)}\n".encode())
     return digest.hexdigest()
 
 
@@ -186,7 +180,7 @@ def _fault(path: Path, output: Output, contents: bool) -> str:
     size = path.stat().st_size
     if size != output.size:
         return f"{path} has {size:,} bytes, expected {output.size:,}"
-    return f"{path} was altered after it was made" if contents and hash_file(path) != output.sha256 else ""
+    return f"{path} was altered after it was made" if contents and file_sha256(path) != output.sha256 else ""
 
 
 def _flat(ingredients: Ingredients) -> dict[str, Any]:
