@@ -70,3 +70,12 @@ class Pace:
         if self.total is None or not self.rate:
             return None
         return max(self.total - self.done, 0.0) / self.rate
+
+
+def readable_size(n_bytes: float) -> str:
+    """`512 B`, `1.5 MB`."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if n_bytes < 1000:
+            return f"{n_bytes:.0f} {unit}" if unit == "B" else f"{n_bytes:.1f} {unit}"
+        n_bytes /= 1000
+    return f"{n_bytes:.1f} TB"

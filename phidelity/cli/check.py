@@ -20,7 +20,7 @@ from phidelity.cli.options import ANY, FILE, json_option
 from phidelity.config import UserError
 from phidelity.pipeline import status as runs
 from phidelity.pipeline.manifest import read_manifest
-from phidelity.progress import Progress
+from phidelity.progress import Progress, readable_size
 
 if TYPE_CHECKING:
     from phidelity.checkpoint.check import Check
@@ -187,7 +187,7 @@ def _lacking_memory(weights: "Weights") -> str:
     here = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if needed <= here:
         return ""
-    return f"not run: it takes {runs.readable_size(needed)} in fp32; this machine has {runs.readable_size(here)}"
+    return f"not run: it takes {readable_size(needed)} in fp32; this machine has {readable_size(here)}"
 
 
 def _read(path: Path) -> str:

@@ -11,7 +11,7 @@ from phidelity import terminal
 from phidelity.cli.options import ANY, json_option
 from phidelity.config import UserError
 from phidelity.pipeline import status as runs
-from phidelity.progress import Progress
+from phidelity.progress import Progress, readable_size
 
 if TYPE_CHECKING:
     from phidelity.checkpoint.open import Seen
@@ -54,7 +54,7 @@ def convert(model: Path, out: Path, form: str, kind: str | None, as_json: bool) 
         kind = _write(weights, out, form, kind, progress)
     size = sum(path.stat().st_size for path in out.rglob("*")) if out.is_dir() else out.stat().st_size
     facts = {"model": weights.source, "form": weights.form, "out": str(out), "to": form, "type": kind, "bytes": size}
-    click.echo(json.dumps(facts) if as_json else f"{out}: {form}, {kind}, {runs.readable_size(size)}")
+    click.echo(json.dumps(facts) if as_json else f"{out}: {form}, {kind}, {readable_size(size)}")
 
 
 def _write(weights: Any, out: Path, form: str, kind: str | None, progress: Progress) -> str:
@@ -76,7 +76,7 @@ def _write(weights: Any, out: Path, form: str, kind: str | None, progress: Progr
 
 
 def _facts(seen: "Seen") -> dict[str, Any]:
-    from phidelity.model.config import WEIGHT_BITS, cache_bytes_per_token, census, memory_bytes
+    from phidelity.model.config import BITS, cache_bytes_per_token, census, memory_bytes
 
     config = seen.config
     parts = census(config)
@@ -91,14 +91,14 @@ def _facts(seen: "Seen") -> dict[str, Any]:
         "cache_bytes_per_token": cache_bytes_per_token(config),
         "memory": {
             form: {str(tokens): memory_bytes(config, bits, tokens) for tokens in contexts}
-            for form, bits in WEIGHT_BITS.items()
+            for form, bits in BITS.items()
         },
     }
 
 
 def _readable(facts: dict[str, Any]) -> dict[str, Any]:
     memory = {
-        f"{form}, context {int(tokens):,}": runs.readable_size(size)
+        f"{form}, context {int(tokens):,}": readable_size(size)
         for form, sizes in facts["memory"].items()
         for tokens, size in sizes.items()
     }

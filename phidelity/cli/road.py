@@ -13,6 +13,7 @@ from phidelity.cli.options import ANY, json_option, out_option, set_option
 from phidelity.config import UserError
 from phidelity.pipeline import status as runs
 from phidelity.pipeline.manifest import ROAD
+from phidelity.progress import readable_size
 
 
 @click.command()
@@ -70,14 +71,14 @@ def _table(stages: Sequence[runs.StageStatus]) -> str:
     rows = [f"{stage.name:<15}{stage.state:<9}{_figures(stage)}".rstrip() for stage in stages]
     total = sum(stage.seconds for stage in stages)
     memory = max((stage.peak_memory for stage in stages), default=0)
-    peak = f"   peak memory {runs.readable_size(memory)}" if memory else ""
+    peak = f"   peak memory {readable_size(memory)}" if memory else ""
     return "\n".join([*rows, f"{'in all':<24}{terminal.clock_time(total):>8}{peak}"])
 
 
 def _figures(stage: runs.StageStatus) -> str:
     if stage.state == "to do":
         return ""
-    line = f"{terminal.clock_time(stage.seconds):>8}  {runs.readable_size(stage.size):>9}"
+    line = f"{terminal.clock_time(stage.seconds):>8}  {readable_size(stage.size):>9}"
     if stage.fraction is not None:
         line += f"  {stage.task} {stage.fraction:.0%}"
     return line + (f", {terminal.clock_time(stage.seconds_left)} left" if stage.seconds_left is not None else "")

@@ -12,10 +12,9 @@ from typing import NamedTuple
 import torch
 
 from phidelity.config import UserError
-from phidelity.model.config import ModelConfig, census
+from phidelity.model.config import BITS, ModelConfig, cache_bytes_per_token, memory_bytes
+from phidelity.progress import readable_size
 
-BITS = {"f32": 32.0, "bf16": 16.0, "f16": 16.0, "q8": 8.5, "q4": 4.625}
-"""Bits of a weight or cached value in each format, scales included (q8 as GGUF's Q8_0; q4 is *ours*)."""
 PROCESS = 400 << 20
 """Interpreter, torch and the tokenizer (*ours*; 254 MB measured before a model is there, the rest is reserve)."""
 LEAST_CONTEXT = 256
@@ -56,11 +55,11 @@ class MemoryPlan(NamedTuple):
         """The plan as a person reads it."""
         tokens = self.cache // self.cache_per_token
         return [
-            f"memory: {human(self.total)} in all",
-            f"  weights      {human(self.weights)}",
-            f"  cache        {human(self.cache)} ({tokens:,} tokens of {human(self.cache_per_token)})",
-            f"  activations  {human(self.activations)}",
-            f"  process      {human(self.process)}",
+            f"memory: {readable_size(self.total)} in all",
+            f"  weights      {readable_size(self.weights)}",
+            f"  cache        {readable_size(self.cache)} ({tokens:,} tokens of {readable_size(self.cache_per_token)})",
+            f"  activations  {readable_size(self.activations)}",
+            f"  process      {readable_size(self.process)}",
             f"  context {self.context_len:,} tokens, up to {self.n_running} requests at once",
         ]
 
@@ -75,8 +74,8 @@ def plan(
     n_running: int = 64,
 ) -> MemoryPlan:
     """What fits `budget`, or without one what is usual; a `UserError` where that is more than `available`."""
-    weights = int(census(config).total * BITS[weight_format] / 8)
-    per_token = int(2 * config.n_layers * config.n_kv_heads * config.head_dim * BITS[cache_format] / 8)
+    weights = memory_bytes(config, BITS[weight_format], 0)
+    per_token = cache_bytes_per_token(config, BITS[cache_format] / 8)
     fixed = weights + activations(config) + PROCESS
     least = min(LEAST_CONTEXT, config.context_len)
     limit = min((number for number in (budget, available) if number is not None), default=None)
@@ -113,14 +112,6 @@ def parse_size(text: str) -> int:
     return size
 
 
-def human(n_bytes: int) -> str:
-    """Bytes in the largest decimal unit that leaves a number of 1 or more: `11.0 GB`."""
-    for unit in ("TB", "GB", "MB", "KB"):
-        if n_bytes >= _UNITS[unit]:
-            return f"{n_bytes / _UNITS[unit]:.1f} {unit}"
-    return f"{n_bytes} B"
-
-
 def available_memory(device: str = "cpu") -> int | None:
     """Bytes that can still be taken on the machine or GPU, a container's limit included; None where nobody says."""
     if device != "cpu":
@@ -149,10 +140,11 @@ def _cgroup(folder: Path) -> int | None:
 
 def _too_small(budget: int | None, available: int | None, weights: int, others: int, per_token: int, least: int) -> str:
     needed = weights + others + least * per_token
-    given = [f"--memory gives {human(budget)}"] if budget is not None else []
-    free = [f"{human(available)} are free on this machine"] if available is not None else []
+    given = [f"--memory gives {readable_size(budget)}"] if budget is not None else []
+    free = [f"{readable_size(available)} are free on this machine"] if available is not None else []
+    parts = [readable_size(size) for size in (needed, weights, others, least * per_token)]
     return (
-        f"The model does not fit: {' and '.join(given + free)}, but it needs {human(needed)}: {human(weights)} of "
-        f"weights, {human(others)} for process and activations, and {human(least * per_token)} of cache for {least} "
-        "tokens. Give it more, free some, or take a smaller or quantised model."
+        f"The model does not fit: {' and '.join(given + free)}, but it needs {parts[0]}: {parts[1]} of weights, "
+        f"{parts[2]} for process and activations, and {parts[3]} of cache for {least} tokens. Give it more, free some, "
+        "or take a smaller or quantised model."
     )

@@ -117,16 +117,18 @@ def flop_per_token(config: ModelConfig, sequence_len: int) -> FlopPerToken:
     return FlopPerToken(causal=matmul + attention / 2, full=matmul + attention)
 
 
-def cache_bytes_per_token(config: ModelConfig, bytes_per_value: int = 2) -> int:
+def cache_bytes_per_token(config: ModelConfig, bytes_per_value: float = 2) -> int:
     """Keys and values of one token over all layers; 204,800 bytes for phi-4 in bf16."""
-    return 2 * config.n_layers * config.n_kv_heads * config.head_dim * bytes_per_value
+    return int(2 * config.n_layers * config.n_kv_heads * config.head_dim * bytes_per_value)
 
 
-WEIGHT_BITS = {"bf16": 16.0, "q8": 8.5, "q4": 4.5}
-"""Bits of one matrix value; quantised ones are blocks of 32 with a 16-bit scale (GGUF's Q8_0 and Q4_0)."""
+BITS = {"f32": 32.0, "bf16": 16.0, "q8": 8.5, "q4": 4.5}
+"""Bits of one weight or cached value; q8 and q4 are blocks of 32 with a 16-bit scale (GGUF's Q8_0 and Q4_0)."""
 
 
 def memory_bytes(config: ModelConfig, bits: float, tokens: int) -> int:
-    """Bytes of the weights with matrices at `bits` a value and norms in fp32, and a bf16 cache of `tokens`."""
+    """Bytes of the weights at `bits` a value (norms of quantised ones in fp32) and of a bf16 cache of `tokens`."""
     parts = census(config)
-    return int((parts.total - parts.norms) * bits / 8) + 4 * parts.norms + tokens * cache_bytes_per_token(config)
+    norm_bits = bits if bits >= 16 else 32
+    weights = ((parts.total - parts.norms) * bits + parts.norms * norm_bits) / 8
+    return int(weights) + tokens * cache_bytes_per_token(config)

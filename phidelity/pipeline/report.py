@@ -28,7 +28,7 @@ from phidelity.pipeline.evidence import (
 )
 from phidelity.pipeline.manifest import ROAD
 from phidelity.pipeline.scoreboard import Scoreboard, direction, mean_interval, scoreboard
-from phidelity.pipeline.status import readable_size
+from phidelity.progress import readable_size
 from phidelity.records import atomic
 
 TEMPLATES = Path(__file__).parent / "templates"

@@ -36,7 +36,7 @@ from phidelity.pipeline.manifest import (
 )
 from phidelity.pipeline.recipe import STAGES, TABLES, CompleterConfig, Recipe, Stage
 from phidelity.pipeline.report import CARD, write_report
-from phidelity.pipeline.status import RECIPE_JSON, Recorded, locked, readable_size
+from phidelity.pipeline.status import RECIPE_JSON, Recorded, locked
 from phidelity.pipeline.steps import (
     Step,
     check_names,
@@ -47,7 +47,7 @@ from phidelity.pipeline.steps import (
     plan,
     read_started,
 )
-from phidelity.progress import SILENT, Progress
+from phidelity.progress import SILENT, Progress, readable_size
 from phidelity.records import atomic, write_json
 
 log = logging.getLogger(__name__)

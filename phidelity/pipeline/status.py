@@ -137,15 +137,6 @@ def is_locked(run: Path) -> bool:
         return False
 
 
-def readable_size(n_bytes: float) -> str:
-    """`512 B`, `1.5 MB`."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if n_bytes < 1000:
-            return f"{n_bytes:.0f} {unit}" if unit == "B" else f"{n_bytes:.1f} {unit}"
-        n_bytes /= 1000
-    return f"{n_bytes:.1f} TB"
-
-
 def resolve_model(path: Path, road: Collection[str] = ROAD) -> Path:
     """What MODEL means: the last model of a run directory, that of a stage, or a folder, GGUF file or hub id itself."""
     from phidelity.checkpoint.hub import is_hub_id
