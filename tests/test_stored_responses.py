@@ -46,6 +46,19 @@ def test_all_stored_flags_of_gsm8k_come_out():
     assert (sum(agreed), len(agreed)) == (5_276, 5_276)
 
 
+@pytest.mark.parametrize("model", MODELS)
+def test_the_stored_answers_of_gsm8k_score_in_both_profiles_what_their_flags_say(model):
+    lines = (DATA / "gsm8k" / "example_model_solutions.jsonl").read_text(encoding="utf-8").splitlines()
+    answers = [json.loads(line)[model] for line in lines]
+    problems = benchmark("gsm8k").load(DATA)
+    for grade in benchmark("gsm8k").graders.values():
+        scores = [
+            grade(problem, answer["solution"], GradingContext()).value
+            for problem, answer in zip(problems, answers, strict=True)
+        ]
+        assert scores == [float(answer["is_correct"]) for answer in answers]
+
+
 @pytest.mark.parametrize(
     ("name", "n"),
     [("mmlu", 7_658), ("drop", 5_086), ("mgsm", 1_500), ("humaneval", 164), ("simpleqa", 2_163), ("ifeval", 541),
