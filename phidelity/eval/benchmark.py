@@ -108,15 +108,22 @@ class Benchmark:
     """Profiles that decide nothing, or not all, without a judge."""
 
 
-def messages(one: Benchmark, problem: Problem, texts: Texts | None = None) -> tuple[Message, ...]:
-    """What a chat model is asked: our words, or the official ones after their system message if `texts` are given."""
+def check_wording(one: Benchmark, texts: Texts | None) -> None:
+    """A `UserError` where the official words are wanted and not all there."""
     if texts is None or one.official is None:
-        return (Message(role="user", content=problem.prompt),)
+        return
     if lacking := [name for name in one.needs if name not in texts]:
         raise UserError(
             f"{one.title} in the official words needs {', '.join(lacking)}, which the imported prompts lack. "
             "Run `phi import-prompts DIR --data FOLDER` on a checkout of openai/simple-evals, with the same FOLDER."
         )
+
+
+def messages(one: Benchmark, problem: Problem, texts: Texts | None = None) -> tuple[Message, ...]:
+    """What a chat model is asked: our words, or the official ones after their system message if `texts` are given."""
+    if texts is None or one.official is None:
+        return (Message(role="user", content=problem.prompt),)
+    check_wording(one, texts)
     asked = Message(role="user", content=one.official(problem, texts))
     return (Message(role="system", content=texts["system"]), asked) if texts.get("system") else (asked,)
 

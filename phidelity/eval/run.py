@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from phidelity.completion import Completer, SamplingParams, Usage
 from phidelity.config import UserError
-from phidelity.eval.benchmark import PROFILES, Benchmark, GradingContext, Profile, Texts
+from phidelity.eval.benchmark import PROFILES, Benchmark, GradingContext, Profile, Texts, check_wording
 from phidelity.eval.evaluate import ask_official, choose, grade_responses, respond
 from phidelity.eval.folder import departures, load
 from phidelity.eval.store import Response, read_scores, write_graded
@@ -55,7 +55,7 @@ def evaluate_model(
     """Ask, grade and score; every file is under `out`. Missing data is found before anything is asked."""
     loaded = [(one, load(one, data)) for one in benchmarks]
     for one, _ in loaded:
-        _check_wording(one, setting.texts)
+        check_wording(one, setting.texts)
     rows: Rows = {}
     for one, whole in loaded:
         folder, problems = out / model / one.name, choose(whole, setting.limit)
@@ -184,17 +184,6 @@ def _evaluate(
         profile: summarise(one, profile, answers, n_shown=grading.n_shown[profile]) | told
         for profile in profiles_of(one)
     }
-
-
-def _check_wording(one: Benchmark, texts: Texts | None) -> None:
-    """Official words are either all there or said to be missing, before the first question."""
-    if texts is None or one.official is None:
-        return
-    if lacking := [name for name in one.needs if name not in texts]:
-        raise UserError(
-            f"{one.title} in the official words needs {', '.join(lacking)}, which the imported prompts lack. "
-            "Run `phi import-prompts DIR --data FOLDER` on a checkout of openai/simple-evals, with the same FOLDER."
-        )
 
 
 def _bare(path: Path, number: int, line: bytes) -> Response:
