@@ -13,7 +13,7 @@ from typing import Any
 from phidelity.config import UserError
 from phidelity.tokenizer.bpe import Tokenizer
 from phidelity.tokenizer.layout import BYTE_OF, CHAT_TEMPLATE, SPECIALS, TEMPLATE_KINDS
-from phidelity.tokenizer.readers import check_ranks
+from phidelity.tokenizer.readers import check_merges, check_ranks
 
 PRE_TOKENIZER = "dbrx"
 """llama.cpp's name for cl100k's pattern, by which phi-4's files go."""
@@ -37,7 +37,8 @@ def read_tokenizer(path: Path, metadata: Mapping[str, Any]) -> tuple[Tokenizer, 
     n = tokens.index(SPECIALS[0]) if SPECIALS[0] in tokens else len(tokens) - len(SPECIALS)
     notes = _check_specials(path, tokens, n)
     tokenizer = Tokenizer(_ranks(path, tokens[:n]))
-    _check_merges(path, tokens[:n], _texts(path, metadata, "tokenizer.ggml.merges"))
+    vocab = {token: rank for rank, token in enumerate(tokens[:n])}
+    notes += check_merges(path, tokenizer.ranks, vocab, _texts(path, metadata, "tokenizer.ggml.merges"))
     for key, token in role_ids(tokenizer).items():
         if metadata.get(key) != token:
             notes += (f"{key.removeprefix('tokenizer.ggml.')} is {metadata.get(key)!r:.40}; here {token}.",)
@@ -76,16 +77,6 @@ def _ranks(path: Path, tokens: list[str]) -> dict[bytes, int]:
                 f"{path}: token {rank}, {token!r:.80}, has {error}, which spells no byte. Not phi-4's."
             ) from None
     return check_ranks(path, ranks)
-
-
-def _check_merges(path: Path, tokens: list[str], merges: list[str]) -> None:
-    """Merges must make the tokens in the order of their ids: only then do the ranks alone give the same ids."""
-    ranks, last = {token: rank for rank, token in enumerate(tokens)}, -1
-    for merge in merges:
-        rank = ranks.get(merge.replace(" ", "", 1), -1)
-        if rank <= last:
-            raise UserError(f"{path}: merge {merge!r:.80} makes no token later than the one before. Fetch it again.")
-        last = rank
 
 
 def _template_notes(template: Any) -> tuple[str, ...]:

@@ -62,7 +62,7 @@ def _read_tokenizer_json(path: Path) -> Vocabulary:
     except (TypeError, KeyError, AttributeError):
         raise UserError(f"{path}: added_tokens is not a list of named ids. Fetch or make the file again.") from None
     ranks = _ranks(path, model.get("vocab"))
-    notes = _check_merges(path, ranks, model["vocab"], model.get("merges"))
+    notes = check_merges(path, ranks, model["vocab"], model.get("merges"))
     notes += _check_specials(path, len(ranks), named) + _splitting_notes(path, data)
     if n_stripping:
         notes += (f"{path.name}: {n_stripping} special tokens eat the whitespace beside them; here it is kept.",)
@@ -74,7 +74,7 @@ def _read_vocab_json(path: Path) -> Vocabulary:
     ranks = _ranks(path, vocab)
     merges = path.with_name("merges.txt")
     lines = read_bounded(merges).decode("utf-8", "replace").split("\n")
-    notes = _check_merges(merges, ranks, vocab, [line for line in lines if line and not line.startswith("#version")])
+    notes = check_merges(merges, ranks, vocab, [line for line in lines if line and not line.startswith("#version")])
     added = path.with_name("added_tokens.json")
     if added.exists():
         notes += _check_specials(added, len(ranks), read_json(added))
@@ -136,7 +136,7 @@ def _bytes(path: Path, name: str) -> bytes:
         ) from None
 
 
-def _check_merges(path: Path, ranks: dict[bytes, int], vocab: dict[str, int], merges: Any) -> tuple[str, ...]:
+def check_merges(path: Path, ranks: dict[bytes, int], vocab: dict[str, int], merges: Any) -> tuple[str, ...]:
     """Merges must make the tokens in the order of their ids: only then do the ranks alone give the same ids."""
     if merges is None:
         return (f"{path.name}: it holds no merges; the order of ids is taken for theirs.",)
