@@ -1,4 +1,4 @@
-"""Reply shapes of evals.md section 3.5: the reference solution of a problem as models write it."""
+"""Shapes of a reply: the reference solution of a problem as models write it."""
 
 import ast
 import re

@@ -51,7 +51,7 @@ def program(shown: str, response: str, entry_point: str) -> str:
     """The whole program of a response: what the prompt showed, then the answer's function, or its bare body.
 
     Takes the first fenced block that defines the function, else the first block, else the response itself, so
-    every reply shape of evals.md section 3.5 is read: any fence tag, own imports, helpers before or after.
+    every reply shape that models are known to use is read: any fence tag, own imports, helpers before or after.
     """
     blocks = [block for _, block in _FENCE.findall(response)] or [response]
     defines = re.compile(rf"^(?:async )?def {re.escape(entry_point)}\b", re.MULTILINE)

@@ -1,6 +1,6 @@
 """DROP's own scores, exact match and F1 over bags of words, after the description of its official scorer.
 
-Corrected against the official normaliser in one point (evals.md section 3.2): there a number with punctuation on
+Corrected against the official normaliser in one point: there a number with punctuation on
 it (`5.3.`, `$5.3`, `5.3%`, `1,200`) loses its decimal point or its value, which costs 15 points; here the
 punctuation goes and the number stays. Files in simple-evals' format join several spans by "and" in one
 alternative, so both sides are a single bag of words; alternatives are separated by "|" and the best one counts.
@@ -48,7 +48,7 @@ def _score(answer: str, reference: str) -> DropScore:
 
 def _f1(said: set[str], wanted: set[str]) -> float:
     """F1 of two bags; 0 unless a number of the reference, if it has any, is in the answer."""
-    numbers = {word for word in wanted if _is_number(word)}
+    numbers = {word for word in wanted if is_number(word)}
     common = len(said & wanted)
     if not common or (numbers and not numbers & said):
         return 0.0
@@ -59,14 +59,15 @@ def _f1(said: set[str], wanted: set[str]) -> float:
 def _word(token: str) -> str:
     dressed = _DRESSED.match(token)
     bare = dressed.group(1).replace(",", "") if dressed else ""
-    if _is_number(bare):
+    if is_number(bare):
         return str(float(bare))
-    if _is_number(token):
+    if is_number(token):
         return str(float(token))
     return token.translate(_PUNCTUATION)
 
 
-def _is_number(word: str) -> bool:
+def is_number(word: str) -> bool:
+    """Whether Python reads `word` as a number."""
     try:
         float(word)
     except ValueError:

@@ -1,4 +1,4 @@
-"""DROP's official scorer on files in simple-evals' format, its flaws kept (evals.md section 3.2).
+"""DROP's official scorer on files in simple-evals' format, its flaws kept.
 
 Tokens split at single spaces and hyphens only; punctuation goes unless the token is a bare number, so `5.3.` becomes
 53; an empty bag agrees with an empty one. In this format several spans are one text joined by "and", so there is one
@@ -9,6 +9,8 @@ counts, for exact match and F1 apart. `lenient` is simple-evals' third score: ei
 import re
 import string
 from typing import NamedTuple
+
+from phidelity.grading.drop import is_number
 
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
@@ -43,7 +45,7 @@ def _score(answer: str, reference: str) -> tuple[float, float]:
 
 
 def _f1(said: set[str], wanted: set[str]) -> float:
-    numbers = {word for word in wanted if _is_number(word)}
+    numbers = {word for word in wanted if is_number(word)}
     if numbers and not numbers & said:
         return 0.0
     common = len(said & wanted)
@@ -55,16 +57,8 @@ def _f1(said: set[str], wanted: set[str]) -> float:
 
 def _token(token: str) -> str:
     lower = token.lower()
-    bare = lower if _is_number(lower) else lower.translate(_PUNCTUATION)
-    return str(float(bare)) if _is_number(bare) else bare
-
-
-def _is_number(word: str) -> bool:
-    try:
-        float(word)
-    except ValueError:
-        return False
-    return True
+    bare = lower if is_number(lower) else lower.translate(_PUNCTUATION)
+    return str(float(bare)) if is_number(bare) else bare
 
 
 def _plain(text: str) -> str:

@@ -1,9 +1,9 @@
 """Whether two LaTeX expressions are equal, by math-verify in worker processes with a deadline.
 
-What evals.md section 3.3 asks of a wrapper: both sides wrapped in dollars (unwrapped, three wrong answers of 65 count
-as right), the gold one first (the comparison is not symmetric), caps on length, nesting, digits and exponents before
-anything is parsed, one process per question at a time, killed at the deadline. Workers start when first needed and
-are shared; threads wait for a free one.
+Both sides are wrapped in dollars (unwrapped, three wrong answers of 65 count as right), the gold one first (the
+comparison is not symmetric); length, nesting, digits and exponents are capped before anything is parsed; one process
+takes one question at a time and is killed at the deadline. Workers start when first needed and are shared; threads
+wait for a free one.
 """
 
 import atexit

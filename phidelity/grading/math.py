@@ -1,6 +1,6 @@
 """Whether a mathematical answer equals the reference: text after LaTeX clean-up, then exact rationals.
 
-The ladder of evals.md: equal strings, then equal numbers (integers, decimals, fractions, mixed numbers, per cent,
+A ladder: equal strings, then equal numbers (integers, decimals, fractions, mixed numbers, per cent,
 powers of ten), tuples and sets element by element. Model text is never evaluated: the number grammar is a regular
 expression. A unit word after the number is forgiven; what changes the value (pi, or, dozen, a factorial) is not.
 """

@@ -1,10 +1,10 @@
 """How openai/simple-evals reads answers, bugs kept: the *parity* profile.
 
 After its revisions a8e85cc (November 2024) and ee3b031 (July 2025), described in our own words and code. What is
-notable (evals.md section 3): the first match counts, not the last; letters match in any case but are compared
-with it; nothing ends the letter, so `Answer: Because` is B; until January 2025 the letter might stand on the next
-line; GPQA's answers are not stripped of bold or dollars, MMLU's are; MGSM takes the last number after the last
-answer word; HumanEval's program is cut behind the first `:` that a newline and four spaces follow.
+notable: the first match counts, not the last; letters match in any case but are compared with it; nothing ends the
+letter, so `Answer: Because` is B; until January 2025 the letter might stand on the next line; GPQA's answers are not
+stripped of bold or dollars, MMLU's are; MGSM takes the last number after the last answer word; HumanEval's program is
+cut behind the first `:` that a newline and four spaces follow.
 """
 
 import random
