@@ -4,7 +4,7 @@ Chats go to /chat/completions, texts and ids to /completions. Every request has 
 tries. What one request cannot get is a completion with finish_reason `error`; an endpoint that refuses (wrong key,
 wrong model), that never answers or that stops answering is a `UserError`, and what came before has been handed to
 `on_done`. A null content is an empty answer with finish_reason `null`; a prompt over the context is
-`context_exceeded`. Log-probabilities of prompts need an endpoint that honours `echo` (`scores_prompts`).
+`context_exceeded`. Log-probabilities of prompts need an endpoint that honours `echo`.
 """
 
 import json
@@ -105,13 +105,6 @@ class HttpCompleter:
             {"prompt": prompt, "max_tokens": 1, "temperature": 0, "echo": True, "logprobs": 1} for prompt in prompts
         ]
         return self._ask_all(bodies, read_scored, None)
-
-    def scores_prompts(self) -> bool:
-        """Whether the endpoint gives log-probabilities of prompts; asks it once for a short text."""
-        try:
-            return len(self.score(["a b c d"])) == 1
-        except UserError:
-            return False
 
     def _ask_all(
         self, bodies: Sequence[dict[str, Any]], read: Callable[[Any, str], Any], on_done: Callable[..., None] | None

@@ -217,6 +217,5 @@ def test_log_probabilities_come_from_an_endpoint_that_echoes(endpoint):
 
 def test_an_endpoint_without_log_probabilities_says_so(endpoint):
     completer = HttpCompleter(endpoint.url, "phi")
-    assert not completer.scores_prompts()
     with pytest.raises(UserError, match="gives no log-probabilities of prompts"):
         completer.logprobs([(1, 2)])

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from phidelity.checkpoint.huggingface import save_checkpoint, weights_digest
+from phidelity.checkpoint.huggingface import save_checkpoint
+from phidelity.checkpoint.weights import file_digest
 from phidelity.completion import Completion, SamplingParams
 from phidelity.config import UserError
 from phidelity.engine.llm import LLM, open_model
@@ -207,7 +208,7 @@ def test_prompts_are_read_as_chat_document_or_ids() -> None:
 def test_an_opened_model_answers_as_the_saved_one(tmp_path: Path) -> None:
     save_checkpoint(tmp_path, engine().model, TOKENIZER)
     opened = open_model(tmp_path)
-    assert opened.name == weights_digest(tmp_path)
+    assert opened.name == file_digest([tmp_path / "model.safetensors"])
     prompts = random_prompts(64, seed=5)
     together = opened.complete(prompts, WARM)
     assert [open_model(tmp_path).complete([prompt], WARM)[0] for prompt in prompts[:5]] == together[:5]

@@ -9,7 +9,7 @@ import torch
 
 from phidelity.completion import SamplingParams
 from phidelity.config import UserError
-from phidelity.engine.sampling import Sampler, check_ids, sample, score, stream_key, uniforms
+from phidelity.engine.sampling import Sampler, Settings, check_ids, draw, score, stream_key, uniforms
 
 LOGITS = torch.tensor([0.5, 2.0, 1.0, -1.0, 0.0, 9.0])
 N_KNOWN = 5
@@ -79,12 +79,20 @@ def random_batch(n: int, seed: int) -> tuple[torch.Tensor, list[Asked]]:
     return logits, [Asked(random_params(rng), ids[row], ids[n + row]) for row in range(n)]
 
 
+def sample(logits: torch.Tensor, params: SamplingParams, u: np.ndarray, n_known: int) -> np.ndarray:
+    """Tokens by the same parameters in every row, drawn by the numbers u."""
+    if params.temperature == 0:
+        return Sampler(n_known)(logits, [Asked(params, (row,)) for row in range(len(logits))]).tokens
+    return draw(logits.float()[:, :n_known], Settings.of([params] * len(u), logits.device), u)
+
+
 def frequencies(params: SamplingParams, n: int = 40_000) -> torch.Tensor:
     u = (np.arange(n) + 0.5) / n
     drawn = sample(LOGITS.expand(n, -1), params, u, N_KNOWN)
-    expected = LOGITS.log_softmax(-1)[torch.from_numpy(drawn.tokens)]
-    assert torch.allclose(expected, torch.from_numpy(drawn.logprobs)), "logprobs are the model's, at temperature 1"
-    return torch.bincount(torch.from_numpy(drawn.tokens), minlength=N_KNOWN) / n
+    expected = LOGITS.log_softmax(-1)[torch.from_numpy(drawn)]
+    logprobs = torch.tensor(score(LOGITS.expand(n, -1), drawn.tolist())[0])
+    assert torch.allclose(expected, logprobs), "logprobs are the model's, at temperature 1"
+    return torch.bincount(torch.from_numpy(drawn), minlength=N_KNOWN) / n
 
 
 def test_tokens_follow_the_tempered_distribution_of_known_ids() -> None:
@@ -191,17 +199,17 @@ def test_history_is_counted_as_it_grows_and_batches_may_change() -> None:
 def test_ties_go_to_the_lowest_id_also_at_the_edges_of_top_k_and_top_p() -> None:
     logits = torch.tensor([0.0, 3.0, 1.0, 3.0, 3.0, 3.0]).expand(400, -1)
     u = np.arange(400) / 400
-    assert set(sample(logits, SamplingParams(), u, 6).tokens) == {1}
-    assert set(sample(logits, SamplingParams(temperature=1, top_k=2), u, 6).tokens) == {1, 3}
-    assert set(sample(logits, SamplingParams(temperature=1, top_p=0.6), u, 6).tokens) == {1, 3, 4}
+    assert set(sample(logits, SamplingParams(), u, 6)) == {1}
+    assert set(sample(logits, SamplingParams(temperature=1, top_k=2), u, 6)) == {1, 3}
+    assert set(sample(logits, SamplingParams(temperature=1, top_p=0.6), u, 6)) == {1, 3, 4}
     flat = torch.zeros(400, 1000)
-    assert set(sample(flat, SamplingParams(temperature=1, top_p=0.3), u, 1000).tokens) <= set(range(300))
+    assert set(sample(flat, SamplingParams(temperature=1, top_p=0.3), u, 1000)) <= set(range(300))
 
 
 def test_a_nucleus_wider_than_the_first_candidates_is_whole() -> None:
     logits = torch.linspace(1, 0, 2000).expand(4000, -1)
     u = (np.arange(4000) + 0.5) / 4000
-    drawn = sample(logits, SamplingParams(temperature=1, top_p=0.5), u, 2000).tokens
+    drawn = sample(logits, SamplingParams(temperature=1, top_p=0.5), u, 2000)
     p = logits[0].double().softmax(-1)
     last = int((p.cumsum(-1) - p < 0.5).sum()) - 1
     assert last > 256
@@ -229,11 +237,11 @@ def test_extreme_logits_and_temperatures_still_give_the_best_token() -> None:
     logits = torch.tensor([[-3e38, 3e38, 0.0, -math.inf]]).expand(50, -1)
     u = np.arange(50) / 50
     for temperature in (0.0, 1e-320, 1e-9, 1.0, 1e30):
-        assert set(sample(logits, SamplingParams(temperature=temperature), u, 4).tokens) == {1}
+        assert set(sample(logits, SamplingParams(temperature=temperature), u, 4)) == {1}
     small = torch.tensor([[1.0, 1.0 + 1e-6, 0.0]]).expand(50, -1)
-    assert set(sample(small, SamplingParams(temperature=1e-12), u, 3).tokens) == {1}
+    assert set(sample(small, SamplingParams(temperature=1e-12), u, 3)) == {1}
     hot = torch.tensor([[0.0, 5.0, -math.inf]]).expand(50, -1)
-    assert set(sample(hot, SamplingParams(temperature=1e38), u, 3).tokens) == {0, 1}
+    assert set(sample(hot, SamplingParams(temperature=1e38), u, 3)) == {0, 1}
     shaped = Asked(SamplingParams(repetition_penalty=1e-37, temperature=1.0), prompt=(0,))
     assert Sampler(3)(torch.tensor([[30.0, 5.0, 1.0]]), [shaped]).tokens.tolist() == [0]
 

@@ -5,7 +5,7 @@ network with a static cache captured as one CUDA graph, both against the roof (w
 of a copy measured here); `requests256` is 256 requests of 100 to 1,024 tokens in and out against transformers'
 continuous batching on the same weights; `logits` compares two layers at full width with fp32 on the CPU. torch, numpy
 and transformers suffice. `--tiny` runs every part on the CPU at a tiny shape, to show that they run; its figures mean
-nothing.
+nothing. The file is long because it is one command on a bare machine, with the peer beside what it measures.
 """
 
 import argparse

@@ -116,11 +116,6 @@ def save_checkpoint(folder: Path, model: Transformer, tokenizer: Tokenizer) -> N
     write_tensors(folder / WEIGHTS, shapes, torch.float32, lambda name: [state[name]])
 
 
-def weights_digest(folder: Path) -> str:
-    """Hash of the weight files of a checkpoint folder."""
-    return file_digest(_files(folder))
-
-
 def index_files(folder: Path) -> list[str]:
     """Names of the weight files that a folder's index lists; any but a plain name is refused."""
     index = read_json(folder / INDEX)

@@ -180,14 +180,6 @@ class _History:
         return np.union1d(self._read, self.said_ids()[0])
 
 
-@torch.inference_mode()
-def sample(logits: Tensor, params: SamplingParams, u: np.ndarray, n_known: int) -> Sampled:
-    """Tokens from logits [B, V] by the same parameters in every row, and numbers u [B]; nothing depends on history."""
-    known = logits.float()[:, :n_known]
-    tokens = draw(known, Settings.of([params] * len(u), logits.device), u) if params.temperature else _best(known)
-    return Sampled(tokens, _scores(logits.float(), tokens)[0], {})
-
-
 def draw(logits: Tensor, settings: Settings, u: np.ndarray) -> np.ndarray:
     """Tokens [D] from logits [D, V] by numbers u [D] in [0, 1)."""
     scaled = (logits - logits.amax(-1, keepdim=True)) / settings.temperature
