@@ -5,10 +5,11 @@ written under a temporary name and renamed, so a reader never meets half of one.
 """
 
 import hashlib
+import io
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Literal, TypeVar
@@ -149,24 +150,51 @@ def write_json(path: Path, value: Any) -> None:
         file.write(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
 
 
+def read_json(path: Path) -> Any:
+    """What `write_json` wrote: of our own files alone, whose damage is our own mistake."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
 def write_records(path: Path, records: Iterable[BaseModel]) -> int:
     """Write records as JSON lines (zstd if the name ends in .zst), atomically; returns how many."""
     n = 0
-    with atomic(path) as raw:
-        sink = zstandard.ZstdCompressor(level=3).stream_writer(raw, closefd=False) if path.suffix == ".zst" else raw
+    with record_writer(path) as write:
         for record in records:
-            sink.write(record.model_dump_json().encode() + b"\n")
+            write(record)
             n += 1
-        if sink is not raw:
-            sink.close()
     return n
 
 
-def read_records(path: Path, cls: type[R]) -> Iterator[R]:
-    """Yield the records of a JSON-lines file; a bad or cut-off line is a `UserError` that names file and line."""
+@contextmanager
+def record_writer(path: Path) -> Iterator[Callable[[BaseModel], Any]]:
+    """A function that appends a record to a file of JSON lines, which is there whole when the block has ended well."""
+    with atomic(path) as raw:
+        sink = zstandard.ZstdCompressor(level=3).stream_writer(raw, closefd=False) if path.suffix == ".zst" else raw
+        yield lambda record: sink.write(record.model_dump_json().encode() + b"\n")
+        if sink is not raw:
+            sink.close()
+
+
+def concatenate(path: Path, parts: Iterable[Path]) -> list[int]:
+    """Join files byte by byte, atomically, and give the size of each: JSON lines stay such, packed by zstd or not."""
+    sizes = []
+    with atomic(path) as file:
+        for part in parts:
+            with open(part, "rb") as source:
+                shutil.copyfileobj(source, file, 1 << 20)
+            sizes.append(part.stat().st_size)
+    return sizes
+
+
+def read_records(path: Path, cls: type[R], *, offset: int = 0, size: int | None = None) -> Iterator[R]:
+    """Yield the records of a JSON-lines file, or of `size` bytes of it from `offset` on: one of its joined parts.
+
+    A bad or cut-off line is a `UserError` that names file and line.
+    """
     number = 0
     try:
-        with open(path, "rb") as raw:
+        with open(path, "rb") as whole:
+            raw = whole if size is None else _Stretch(whole, offset, size)
             for line in zstd_lines(raw) if path.suffix == ".zst" else raw:
                 number += 1
                 yield cls.model_validate_json(line)
@@ -182,7 +210,24 @@ def read_records(path: Path, cls: type[R]) -> Iterator[R]:
         raise UserError(f"{path} is damaged after line {number} ({error}). Make it again.") from None
 
 
-def zstd_lines(file: IO[bytes]) -> Iterator[bytes]:
+class _Stretch(io.RawIOBase):
+    """A part of an open file as a file of its own."""
+
+    def __init__(self, file: IO[bytes], offset: int, size: int) -> None:
+        self._file, self._left = file, size
+        file.seek(offset)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._file.read(min(len(buffer), self._left))
+        self._left -= len(data)
+        buffer[: len(data)] = data
+        return len(data)
+
+
+def zstd_lines(file: IO[bytes] | io.RawIOBase) -> Iterator[bytes]:
     """Lines of a zstd file; a frame that is cut off is an `EOFError` (the library's reader would end silently)."""
     decoder, rest = None, b""
     while data := file.read(1 << 20):

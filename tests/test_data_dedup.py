@@ -76,11 +76,11 @@ def test_signatures_agree_as_often_as_the_sets_overlap():
 
 
 def test_a_signature_depends_on_the_words_alone():
-    one, other = sign("One, two; three four five six."), sign("one TWO\nthree (four) five six")
+    one, other = sign("One, two; three four five six.")[0], sign("one TWO\nthree (four) five six")[0]
     assert one.exact == other.exact
     assert (one.bands == other.bands).all()
     assert len(one.bands) == 28
-    assert len(sign(" .,!").bands) == 0
+    assert not sign(" .,!")[0].bands.any()
 
 
 def test_shingles_are_the_set_of_word_5_grams():

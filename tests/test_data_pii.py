@@ -83,7 +83,11 @@ def test_what_is_no_persons_is_left_alone(text):
 
 def test_placeholders_are_counted_and_the_rest_stays():
     text = "Ana (ana@example.org, +49 30 23125 851) and bo@example.org"
-    assert redact(text) == ("Ana ([EMAIL], [PHONE]) and [EMAIL]", {"EMAIL": 2, "PHONE": 1})
+    redacted = redact(text)
+    assert redacted[:2] == ("Ana ([EMAIL], [PHONE]) and [EMAIL]", {"EMAIL": 2, "PHONE": 1})
+    for at, span in redacted.placed():
+        assert redacted.text[at:].startswith(f"[{span.kind}]")
+    assert redacted.text[redacted.moved(text.index("and")) :] == "and [EMAIL]"
     assert redact(redact(text).text).counts == {}
     assert redact("联系foo@example.com吧").text == "联系[EMAIL]吧"
 

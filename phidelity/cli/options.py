@@ -1,5 +1,6 @@
 """What several commands take: kinds of argument, and the options that mean the same everywhere."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,48 @@ memory_option = click.option(
     metavar="SIZE",
     help="Most memory to take, such as 11GB; context and batch follow. [default: what is usual]",
 )
+
+_CREW = (
+    click.option(
+        "--workers",
+        type=click.IntRange(min=1),
+        default=lambda: len(os.sched_getaffinity(0)),
+        show_default="all cores",
+        help="Processes for stages that are cut into shards.",
+    ),
+    click.option(
+        "--engine",
+        type=click.Choice(["local", "ray"]),
+        default="local",
+        show_default=True,
+        help="Who does the shards: processes here, or Ray's cluster.",
+    ),
+)
+
+
+class _PartOf(click.ParamType):
+    """K/N: task K of an array of N, from 0."""
+
+    name = "K/N"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        part, _, n_parts = str(value).partition("/")
+        if not (part.isdecimal() and n_parts.isdecimal() and int(part) < int(n_parts)):
+            self.fail(f"{value!r}: expected K/N with K from 0 to N - 1, such as $SLURM_ARRAY_TASK_ID/64", param, ctx)
+        return int(part), int(n_parts)
+
+
+part_option = click.option(
+    "--part", type=_PartOf(), help="Do only this share of the shards, as one task of a Slurm array of N."
+)
+
+
+def crew_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Who does the shards; what comes out does not depend on it."""
+    for option in reversed(_CREW):
+        command = option(command)
+    return command
+
 
 _SAMPLING = (
     click.option("--max-tokens", type=click.IntRange(min=1), default=256, show_default=True),

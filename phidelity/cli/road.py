@@ -9,11 +9,15 @@ from typing import Any
 import click
 
 from phidelity import terminal
-from phidelity.cli.options import ANY, json_option, out_option, set_option
+from phidelity.cli.options import ANY, crew_options, json_option, out_option, part_option, set_option
 from phidelity.config import UserError
+from phidelity.data.scale import ALONE, Crew, Engine
 from phidelity.pipeline import status as runs
 from phidelity.pipeline.manifest import ROAD
 from phidelity.progress import readable_size
+
+IN_SHARDS = ("corpus", "shards")
+"""Stages that are cut into shards, which several processes or machines may do."""
 
 
 @click.command()
@@ -22,9 +26,18 @@ from phidelity.progress import readable_size
 @click.option("--until", metavar="STAGE", help="Stop after this stage.")
 @click.option("--force", multiple=True, metavar="STAGE", help="Redo this stage and what depends on it.")
 @set_option
-def run(recipe: str, out: Path | None, until: str | None, force: Sequence[str], assignments: Sequence[str]) -> None:
+@crew_options
+def run(
+    recipe: str,
+    out: Path | None,
+    until: str | None,
+    force: Sequence[str],
+    assignments: Sequence[str],
+    workers: int,
+    engine: Engine,
+) -> None:
     """Walk the whole road of RECIPE: a path or a packaged name."""
-    where = _run(recipe, out, assignments, until=until, force=force)
+    where = _run(recipe, out, assignments, until=until, force=force, crew=Crew(engine, workers))
     if not until:
         click.echo(f"\nNext: phi chat {where}")
 
@@ -32,14 +45,35 @@ def run(recipe: str, out: Path | None, until: str | None, force: Sequence[str], 
 def stage_command(name: str) -> click.Command:
     """The command that runs the stage `name` alone."""
 
-    @click.command(name, help=f"Stage of RECIPE: {ROAD[name]}. What it reads must stand.", short_help=ROAD[name])
-    @click.argument("recipe")
-    @out_option
-    @set_option
-    def command(recipe: str, out: Path | None, assignments: Sequence[str]) -> None:
-        _run(recipe, out, assignments, only=name)
+    def command(recipe: str, out: Path | None, assignments: Sequence[str], **crew: Any) -> None:
+        if part := crew.pop("part", None):
+            click.echo(_run_part(recipe, out, assignments, name, part))
+        else:
+            chosen = Crew(crew["engine"], crew["workers"]) if crew else ALONE
+            _run(recipe, out, assignments, only=name, crew=chosen)
 
-    return command
+    for option in (*((crew_options, part_option) if name in IN_SHARDS else ()), set_option, out_option):
+        command = option(command)
+    described = click.command(
+        name, help=f"Stage of RECIPE: {ROAD[name]}. What it reads must stand.", short_help=ROAD[name]
+    )
+    return described(click.argument("recipe")(command))
+
+
+def _run_part(name: str, out: Path | None, assignments: Sequence[str], stage: str, part: tuple[int, int]) -> str:
+    """Do one part of a stage as a task of an array, and say in a line what is left for the others."""
+    from phidelity.pipeline.recipe import load_recipe
+    from phidelity.pipeline.run import run_part
+
+    recipe = load_recipe(name, assignments).recipe
+    where = out or Path("runs") / recipe.name
+    told = run_part(recipe, where, only=stage, crew=Crew(part=part[0], n_parts=part[1]))
+    if told.plan == "all":
+        return f"{stage}: all shards are done. Next: phi {stage} {name} --out {where}"
+    return (
+        f"{stage}: part {part[0]} of {part[1]} did {told.n_done} shards of {told.plan!r}; {told.n_left} are left to "
+        "others. When they have ended, the same array does what follows, or the command without --part all the rest."
+    )
 
 
 def _run(name: str, out: Path | None, assignments: Sequence[str], **choice: Any) -> Path:

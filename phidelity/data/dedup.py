@@ -4,7 +4,7 @@ Near duplicates by MinHash as in FineWeb: word 5-grams, 112 hashes in 14 bands o
 near 0.72. The same hashes are laid out a second time, across (ours): 0.64, at no further hashing. Candidates are then
 verified by their true Jaccard similarity, so that no document goes by bad luck.
 The work has three parts that can lie on three machines: a `Signature` depends on one text alone, a partition of the
-bands gives its candidates alone, and clusters are joined by their least member; the outcome is the same for any
+bands gives its verified pairs alone, and clusters are joined by their least member; the outcome is the same for any
 number of partitions. Passages that repeat inside documents stay (docs/fidelity.md).
 """
 
@@ -41,7 +41,15 @@ class Signature(NamedTuple):
     exact: bytes
     """Equal for texts of equal words, whatever case, blanks and punctuation."""
     bands: np.ndarray
-    """A 64-bit hash of the rows of each band, in order and across, `[2 * BANDS]`; empty for a text without words."""
+    """A 64-bit hash of the rows of each band, in order and across, `[2 * BANDS]`; zeros for a text without words."""
+
+
+class Edge(NamedTuple):
+    """Two documents that are verified to be alike."""
+
+    earlier: int
+    later: int
+    jaccard: float
 
 
 def duplicates(texts: Sequence[str], *, min_jaccard: float = 0.65, n_partitions: int = 1) -> list[Duplicate | None]:
@@ -49,37 +57,66 @@ def duplicates(texts: Sequence[str], *, min_jaccard: float = 0.65, n_partitions:
 
     `min_jaccard` (ours) is the least share of common 5-grams of words at which a candidate is one.
     """
-    return resolve(
-        [sign(text) for text in texts], texts.__getitem__, min_jaccard=min_jaccard, n_partitions=n_partitions
-    )
+    signed = [sign(text) for text in texts]
+    firsts = first_copies(signature.exact for signature, _ in signed)
+    bands = np.stack([signature.bands for signature, _ in signed]) if signed else np.zeros((0, 2 * BANDS), np.uint64)
+    edges = [
+        edge
+        for partition in range(n_partitions)
+        for edge in alike(bands, firsts, lambda number: signed[number][1], min_jaccard, partition, n_partitions)
+    ]
+    return outcome(firsts, edges)
 
 
-def resolve(
-    signatures: Sequence[Signature], text: Callable[[int], str], *, min_jaccard: float = 0.65, n_partitions: int = 1
-) -> list[Duplicate | None]:
-    """As `duplicates`, from signatures made before; `text` is asked for the candidates' texts alone."""
-    first: dict[bytes, int] = {}
-    kept = [first.setdefault(one.exact, number) for number, one in enumerate(signatures)]
-    distinct = [number for number, of in enumerate(kept) if of == number and len(signatures[number].bands)]
-    bands = np.stack([signatures[number].bands for number in distinct]) if distinct else np.zeros((0, 0), np.uint64)
-    pairs = {pair for p in range(n_partitions) for pair in candidates(bands, p, n_partitions)}
-    near = _near([(distinct[a], distinct[b]) for a, b in sorted(pairs)], text, min_jaccard)
-    found: list[Duplicate | None] = []
-    for number, of in enumerate(kept):
-        onward = near.get(of)
-        found.append(onward if onward else Duplicate("exact", of, 1.0) if of != number else None)
-    return found
-
-
-def sign(text: str) -> Signature:
-    """The signature of one text, a pure function of its words."""
+def sign(text: str) -> tuple[Signature, np.ndarray]:
+    """The signature of one text and its set of shingles, pure functions of its words."""
     hashes = words(text).hashes
     exact = hashlib.blake2b(hashes.tobytes(), digest_size=16).digest()
     if not len(hashes):
-        return Signature(exact, np.zeros(0, np.uint64))
-    least = minhash(_shingles(hashes)).astype(np.uint64)
+        return Signature(exact, np.zeros(2 * BANDS, np.uint64)), hashes
+    shingle_set = _shingles(hashes)
+    least = minhash(shingle_set).astype(np.uint64)
     rows = np.concatenate([least.reshape(BANDS, ROWS), least.reshape(ROWS, BANDS).T])
-    return Signature(exact, mix(_row_hashes(rows) + np.arange(2 * BANDS, dtype=np.uint64)))
+    return Signature(exact, mix(_row_hashes(rows) + np.arange(2 * BANDS, dtype=np.uint64))), shingle_set
+
+
+def first_copies(exact: Iterable[bytes]) -> list[int]:
+    """For each document the number of the first with equal words; its own where it is that."""
+    first: dict[bytes, int] = {}
+    return [first.setdefault(digest, number) for number, digest in enumerate(exact)]
+
+
+def alike(
+    bands: np.ndarray,
+    firsts: Sequence[int],
+    shingles_of: Callable[[int], np.ndarray],
+    min_jaccard: float = 0.65,
+    partition: int = 0,
+    n_partitions: int = 1,
+) -> list[Edge]:
+    """The verified pairs among first copies whose bands `[N, 2 * BANDS]` agree in this partition; all of them together
+    are the same for any number of partitions."""
+    distinct = np.array([n for n, of in enumerate(firsts) if of == n and bands[n].any()], dtype=np.int64)
+    pairs = sorted(set(candidates(bands[distinct], partition, n_partitions)))
+    kept = lru_cache(maxsize=4096)(lambda number: shingles_of(int(distinct[number])))
+    verified = ((a, b, round(similarity(kept(a), kept(b)), 4)) for a, b in pairs)
+    return [Edge(int(distinct[a]), int(distinct[b]), j) for a, b, j in verified if j >= min_jaccard]
+
+
+def outcome(firsts: Sequence[int], edges: Iterable[Edge]) -> list[Duplicate | None]:
+    """What becomes of each document: all that are joined by edges are one cluster, whose least member stays."""
+    root: dict[int, int] = {}
+    likeness: dict[int, float] = defaultdict(float)
+    for a, b, jaccard in edges:
+        root_a, root_b = _find(root, a), _find(root, b)
+        root[max(root_a, root_b)] = min(root_a, root_b)
+        likeness[a], likeness[b] = max(likeness[a], jaccard), max(likeness[b], jaccard)
+    found: list[Duplicate | None] = []
+    for number, first in enumerate(firsts):
+        kept = _find(root, first)
+        near = Duplicate("near", kept, likeness[first]) if kept != first else None
+        found.append(near or (Duplicate("exact", first, 1.0) if first != number else None))
+    return found
 
 
 def shingles(text: str) -> np.ndarray:
@@ -122,20 +159,6 @@ def clusters(found: Sequence[Duplicate | None], ids: Sequence[str]) -> Iterator[
             "why": "the first in the order of reading",
             "dropped": [{"id": ids[n], "kind": d.kind, "jaccard": d.jaccard} for n in gone if (d := found[n])],
         }
-
-
-def _near(pairs: Iterable[tuple[int, int]], text: Callable[[int], str], min_jaccard: float) -> dict[int, Duplicate]:
-    """The near duplicates that candidates, in order, turn out to be, each with the least member of its cluster."""
-    kept = lru_cache(maxsize=4096)(lambda number: shingles(text(number)))
-    root: dict[int, int] = {}
-    alike: dict[int, float] = defaultdict(float)
-    for a, b in pairs:
-        root_a, root_b = _find(root, a), _find(root, b)
-        if root_a != root_b and (jaccard := similarity(kept(a), kept(b))) >= min_jaccard:
-            root[max(root_a, root_b)] = min(root_a, root_b)
-            alike[a], alike[b] = max(alike[a], jaccard), max(alike[b], jaccard)
-    roots = {number: _find(root, number) for number in alike}
-    return {number: Duplicate("near", of, round(alike[number], 4)) for number, of in roots.items() if of != number}
 
 
 def similarity(a: np.ndarray, b: np.ndarray) -> float:

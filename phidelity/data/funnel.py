@@ -7,7 +7,7 @@ of their id, so it depends neither on the order of reading nor on how the work i
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -42,7 +42,7 @@ class Count(NamedTuple):
         return Count(self.documents + 1, self.bytes + n_bytes)
 
 
-STEPS = ("read", "date", "exact", "budget", "rules", "near", "contamination")
+STEPS = ("read", "date", "rules", "budget", "exact", "near", "contamination")
 """What a document goes through, in order; each drop belongs to one."""
 
 
@@ -96,6 +96,27 @@ class Funnel:
         drawn.append((hashlib.sha256(document_id.encode()).hexdigest(), sample))
         drawn.sort(key=lambda pair: pair[0])
         del drawn[self.n_samples :]
+
+    def saved(self) -> dict[str, Any]:
+        """Everything in it as JSON, for `add` in another process."""
+        return {
+            "read": [[*place, *count] for place, count in self.read.items()],
+            "kept": [[*place, *count] for place, count in self.kept.items()],
+            "dropped": [[*place, step, reason, *count] for (place, step, reason), count in self.dropped.items()],
+            "samples": self.samples,
+        }
+
+    def add(self, saved: Mapping[str, Any]) -> None:
+        """Count what another funnel counted; the sample stays that of the smallest hashes."""
+        for name, counts in (("read", self.read), ("kept", self.kept)):
+            for source, language, *count in saved[name]:
+                counts[source, language] = _sum([counts[source, language], Count(*count)])
+        for source, language, step, reason, *count in saved["dropped"]:
+            key = ((source, language), step, reason)
+            self.dropped[key] = _sum([self.dropped[key], Count(*count)])
+        for reason, drawn in saved["samples"].items():
+            both = [*self.samples[reason], *((digest, sample) for digest, sample in drawn)]
+            self.samples[reason] = sorted(both, key=lambda pair: pair[0])[: self.n_samples]
 
     def balance(self) -> dict[str, Any]:
         """The totals; asserts that nothing went missing, for every source and language."""

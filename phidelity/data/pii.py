@@ -42,6 +42,17 @@ class Redacted(NamedTuple):
 
     text: str
     counts: dict[str, int]
+    spans: tuple[Span, ...] = ()
+    """Where they stood in the text as it was."""
+
+    def placed(self) -> Iterator[tuple[int, Span]]:
+        """Where each placeholder stands, and what it stands for."""
+        return ((self.moved(span.start), span) for span in self.spans)
+
+    def moved(self, place: int) -> int:
+        """Where a character of the text as it was, outside the spans, is now."""
+        before = (span for span in self.spans if span.end <= place)
+        return place + sum(len(span.kind) + 2 - (span.end - span.start) for span in before)
 
 
 def find_personal(text: str) -> list[Span]:
@@ -63,4 +74,4 @@ def redact(text: str) -> Redacted:
     for span in spans:
         parts += [text[last : span.start], f"[{span.kind}]"]
         last = span.end
-    return Redacted("".join([*parts, text[last:]]), dict(Counter(span.kind for span in spans)))
+    return Redacted("".join([*parts, text[last:]]), dict(Counter(span.kind for span in spans)), tuple(spans))

@@ -4,8 +4,9 @@ A plan is a folder with `plan.json` (the shards by name, with what each is to wo
 folder of its own for one shard, hashes what it wrote, puts `commit.json` beside it, written last, and renames the
 folder to the shard's name. So a shard is there whole or not at all, two workers that happen on the same one do no
 harm (the second's work is thrown away, the bytes are equal), and after a kill anywhere the same call does what is
-left. Who calls `do` is indifferent: processes of this machine, the tasks of a Slurm array on a shared file system
-(`part` of `n_parts` each), or Ray Core tasks, one a shard, which Ray gives to another node when one dies.
+left. Who calls `do` is indifferent, and a `Crew` says it: processes of this machine, the tasks of a Slurm array on a
+shared file system (`part` of `n_parts` each), or Ray Core tasks, one a shard, which Ray gives to another node when one
+dies. Workers end with the process that started them, however it dies.
 """
 
 import json
@@ -14,19 +15,43 @@ import shutil
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context, parent_process
 from pathlib import Path
-from typing import Any, Literal
+from threading import Thread
+from typing import Any, Literal, NamedTuple
 
 from phidelity.config import UserError
 from phidelity.progress import SILENT, Progress
 from phidelity.records import file_sha256, write_json
 
 PLAN, COMMIT = "plan.json", "commit.json"
-Engine = Literal["local", "ray", "array"]
+Engine = Literal["local", "ray"]
 Work = Callable[[Any, Path], Mapping[str, Any]]
 """Takes what a shard is to work on and an empty folder to fill; gives counts. A function of a module, so that any
 process can find it, and pure: the same bytes for the same argument."""
+
+
+class Crew(NamedTuple):
+    """Who does the shards; what comes out never depends on it."""
+
+    engine: Engine = "local"
+    n_workers: int = 1
+    """Processes of this machine; for Ray its cluster decides."""
+    part: int | None = None
+    """Number of one task of an array, from 0; it does its share of what can be done now and nothing else."""
+    n_parts: int = 1
+
+
+class PartDone(Exception):  # noqa: N818  (no error)
+    """A task of an array has done its share of a plan; the rest is for others."""
+
+    def __init__(self, plan: str, n_done: int, n_left: int) -> None:
+        super().__init__(plan, n_done, n_left)
+        self.plan, self.n_done, self.n_left = plan, n_done, n_left
+
+
+ALONE = Crew()
 
 
 def write_plan(folder: Path, tasks: Mapping[str, Any]) -> None:
@@ -34,11 +59,13 @@ def write_plan(folder: Path, tasks: Mapping[str, Any]) -> None:
     wrong = [name for name in tasks if not name or name.startswith(".") or "/" in name or name == PLAN]
     assert not wrong, wrong
     if (folder / PLAN).exists():
-        if read_plan(folder) != tasks:
+        if read_plan(folder) != json.loads(json.dumps(tasks)):
             raise UserError(f"{folder / PLAN} is of other shards than are asked for. Use a new folder.")
         return
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / PLAN, {"tasks": tasks, "order": list(tasks)})
+    mine = folder / f".{PLAN}.{socket.gethostname()}.{os.getpid()}"  # tasks of an array may write it at once
+    write_json(mine, {"tasks": tasks, "order": list(tasks)})
+    os.replace(mine, folder / PLAN)
 
 
 def read_plan(folder: Path) -> dict[str, Any]:
@@ -98,22 +125,32 @@ def run_part(work: Work, folder: Path, part: int = 0, n_parts: int = 1) -> int:
 
 
 def run_all(
-    work: Work, folder: Path, *, engine: Engine = "local", n_workers: int = 1, progress: Progress = SILENT
+    work: Work, folder: Path, crew: Crew = ALONE, progress: Progress = SILENT, *, what: str = "shards"
 ) -> dict[str, dict[str, Any]]:
     """Do all shards that are left; the commits by name, in the plan's order.
 
-    `array` does nothing itself: it is a `UserError` that says how to, until the tasks of an array have done all.
+    A crew that is one task of an array does its share; where others' is still to do, `PartDone` says so.
     """
     tasks = read_plan(folder)
+    if crew.part is not None:
+        n_done = run_part(work, folder, crew.part, crew.n_parts)
+        if n_left := sum(done(folder, name) is None for name in tasks):
+            raise PartDone(folder.name, n_done, n_left)
     left = {name: argument for name, argument in tasks.items() if done(folder, name) is None}
-    with progress.task("shards", len(tasks), "shards") as task:
+    with progress.task(what, len(tasks), "shards") as task:
         task.advance(len(tasks) - len(left))
-        for _ in _ENGINES[engine](work, folder, left, n_workers):
+        for _ in _ENGINES[crew.engine](work, folder, left, crew.n_workers):
             task.advance()
     commits = {name: done(folder, name) for name in tasks}
     missing = [name for name, commit in commits.items() if commit is None]
     assert not missing, missing
     return {name: commit for name, commit in commits.items() if commit is not None}
+
+
+def leave_to_one(crew: Crew) -> None:
+    """End a task of an array where all shards are done: what joins them is for one alone to do."""
+    if crew.part is not None:
+        raise PartDone("all", 0, 0)
 
 
 def _local(work: Work, folder: Path, left: Mapping[str, Any], n_workers: int) -> Iterator[None]:
@@ -123,15 +160,34 @@ def _local(work: Work, folder: Path, left: Mapping[str, Any], n_workers: int) ->
             do(work, folder, name, argument)
             yield
         return
-    with ProcessPoolExecutor(min(n_workers, len(left)), mp_context=get_context("forkserver")) as pool:
+    context = get_context("forkserver")
+    context.set_forkserver_preload([work.__module__])
+    with ProcessPoolExecutor(min(n_workers, len(left)), context, _end_with_parent) as pool:
         futures = [pool.submit(do, work, folder, name, argument) for name, argument in left.items()]
         try:
             for future in as_completed(futures):
                 future.result()
                 yield
+        except BrokenProcessPool:
+            raise UserError(
+                f"A worker process was killed in {folder}; the system does that when memory runs out. No finished "
+                "shard is lost: give the same command, perhaps with fewer --workers."
+            ) from None
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def _end_with_parent() -> None:
+    """Let this worker end when the process that started it does, even by kill -9."""
+    parent = parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    Thread(target=watch, daemon=True).start()
 
 
 def _ray(work: Work, folder: Path, left: Mapping[str, Any], n_workers: int) -> Iterator[None]:
@@ -152,13 +208,4 @@ def _ray(work: Work, folder: Path, left: Mapping[str, Any], n_workers: int) -> I
         yield
 
 
-def _array(work: Work, folder: Path, left: Mapping[str, Any], n_workers: int) -> Iterator[None]:
-    if left:
-        raise UserError(
-            f"{len(left)} shards of {folder} are not done; expected the {n_workers} tasks of an array to do them, each "
-            "by `run_part` with its number. Submit them, then give the same command."
-        )
-    yield from ()
-
-
-_ENGINES = {"local": _local, "ray": _ray, "array": _array}
+_ENGINES = {"local": _local, "ray": _ray}

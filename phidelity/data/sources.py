@@ -3,9 +3,10 @@
 A source is a built-in name or the path of a file or folder. The two built-in ones need nothing but the machine:
 `python:code` and `python:docs` are the modules and the documentation of the running Python's standard library.
 Files are read in the order of the hash of their path, so that a byte budget takes an unbiased and fixed choice.
-A file SOURCE.txt in a folder says where it is from: `licence:` holds for what names no other, and the day after
-`commit` dates what has no date of its own. What is binary, damaged or of unknown format is no error but an
-`Unreadable`, which is counted; a source that holds nothing readable at all is a `UserError`.
+A file SOURCE.txt in a folder says where it is from: `source:` and `commit` stand with every document, `licence:` holds
+for what names no other, and the day after `commit` dates what has no date of its own. What is binary, damaged or of
+unknown format is no error but an `Unreadable`, which is counted; a source that holds nothing readable at all is a
+`UserError`.
 """
 
 import hashlib
@@ -27,6 +28,8 @@ ABOUT = "SOURCE.txt"
 GROUPS = ("web", "code", "acquired")
 _UNDATED = {"date": "", "date_from": "unknown"}
 _COMMIT = re.compile(r"commit:? [0-9a-f]{7,40} (\d{4}-\d\d-\d\d)")
+_ORIGIN = re.compile(r"^(?:source|made from): *(\S+?);?(?: .*)?$", re.MULTILINE)
+_REVISION = re.compile(r"commit:? ([0-9a-f]{7,40})\b")
 _LICENSE = re.compile(r"^licen[cs]e\w*: *(.+)$", re.MULTILINE)
 
 
@@ -66,6 +69,29 @@ def read_source(source: Source | str) -> Iterator[Document | Unreadable]:
         raise UserError(f"Source {source.path} holds {found}; expected text in {', '.join(FORMATS)} or a .tar of them.")
 
 
+def source_files(source: Source) -> list[tuple[str, int]] | None:
+    """The files of a source in the order of reading, by path from its root, with their sizes.
+
+    None for a built-in source, which is read in one; a source that is not there or holds no file is a `UserError`.
+    """
+    if source.path in PYTHON_SOURCES:
+        return None
+    root = _existing(source.path)
+    files = [(path, size) for path in _files(root, source.ignore) if (size := _size(path)) is not None]
+    if not files:
+        raise UserError(f"Source {source.path} holds nothing; expected text in {', '.join(FORMATS)} or a .tar of them.")
+    return [(path.relative_to(root).as_posix(), size) for path, size in files]
+
+
+def read_files(source: Source, files: Sequence[str] | None) -> Iterator[Document | Unreadable]:
+    """The documents of some files of a source, as `source_files` names them; what is gone by now is counted."""
+    if files is None:
+        return _reader(source)
+    root = Path(source.path)
+    about = _about(root if root.is_dir() else root.parent)
+    return (item for file in files for item in _file(root / file if file != "." else root, source, root, about))
+
+
 def sources_below(root: Path, ignore: Sequence[str] = ()) -> list[Source]:
     """A source for each folder in `root`, by name."""
     if not root.is_dir():
@@ -80,8 +106,11 @@ def source_digest(source: Source | str) -> str:
     total = hashlib.sha256()
     library = source.path in PYTHON_SOURCES
     for path in library_files(source.path) if library else _files(_existing(source.path), source.ignore):
-        with open(path, "rb") as file:
-            total.update(os.fsencode(path.name) + b"\0" + hashlib.file_digest(file, "sha256").digest())
+        try:
+            with open(path, "rb") as file:
+                total.update(os.fsencode(path.name) + b"\0" + hashlib.file_digest(file, "sha256").digest())
+        except OSError:
+            total.update(os.fsencode(path.name) + b"\0unreadable")
     return total.hexdigest()
 
 
@@ -98,6 +127,13 @@ def _built_in(source: str, text: str, meta: dict[str, Any]) -> Document | Unread
     """A document of this source; its id is taken out of `meta`."""
     id_ = meta.pop("id")
     return Document(id=id_, text=text, source=source, meta=meta) if text else Unreadable(id_, source, "empty", 0)
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None
 
 
 def _existing(name: str) -> Path:
@@ -124,12 +160,15 @@ def _files(root: Path, ignore: Sequence[str] = ()) -> list[Path]:
 
 
 def _about(folder: Path) -> dict[str, str]:
-    """Licence and date that SOURCE.txt gives a whole folder; of several commits the newest."""
+    """Licence, origin, commit and date that SOURCE.txt gives a whole folder; of several dates the newest."""
     try:
         text = (folder / ABOUT).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         return {}
     found = {"license": licenses[0].strip()} if (licenses := _LICENSE.findall(text)) else {}
+    for key, pattern in (("origin", _ORIGIN), ("commit", _REVISION)):
+        if listed := list(dict.fromkeys(pattern.findall(text))):
+            found[key] = " ".join(listed)
     dates = _COMMIT.findall(text)
     return found | ({"date": max(dates), "date_from": f"commit in {ABOUT}"} if dates else {})
 
@@ -160,6 +199,7 @@ def _item(found: Found, id_: str, source: Source, about: dict[str, str]) -> Docu
     if not meta.get("date"):
         meta |= {"date": about["date"], "date_from": about["date_from"]} if "date" in about else _UNDATED
     meta.setdefault("license", about.get("license", "unknown"))
+    meta |= {key: about[key] for key in ("origin", "commit") if key in about and key not in meta}
     if format.syntax:
         return Document(
             id=id_, text=text, source=source.name, meta={**meta, "language": UNKNOWN, "syntax": format.syntax}

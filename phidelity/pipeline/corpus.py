@@ -1,31 +1,45 @@
 """Stage `corpus`: organic documents, extracted, filtered, rid of duplicates and of evaluation problems.
 
 What phi-4 does to its public documents (report §2.3, App. B), at any size: every document that was read is kept
-or dropped at one step for a counted reason, and every score that decided stands in scores.jsonl.zst, so that other
-thresholds can be tried without reading again. Byte budgets are taken in the readers' fixed order from what the rules
-let through, so what stays is a little less.
+or dropped at one step for a counted reason, and every score and decision is kept, so that other thresholds can be
+tried without reading again and every document leads back to where it is from. The work is cut into shards
+(`data/scale.py`) in phases: reading, comparing, joining, refining; who does them changes no byte. Byte budgets are
+taken in the readers' fixed order from what the rules let through, so what stays is a little less.
 """
 
 import hashlib
-from collections import Counter, defaultdict
-from collections.abc import Iterator
+import json
+import os
+import shutil
+from collections import Counter
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from phidelity.config import Config, UserError
-from phidelity.data.decontaminate import build_index
-from phidelity.data.dedup import sign
+from phidelity.data.decontaminate import Index
 from phidelity.data.formats.blob import iso_date
-from phidelity.data.funnel import Drop, Funnel
-from phidelity.data.rules import decide, score, select_rules
-from phidelity.data.sources import Source, Unreadable, read_source, source_digest, sources_below
+from phidelity.data.funnel import Funnel
+from phidelity.data.rules import select_rules
+from phidelity.data.scale import ALONE, PLAN, Crew, leave_to_one, run_all, write_plan
+from phidelity.data.sources import Source, source_digest, sources_below
 from phidelity.pipeline.evaluation_items import evaluation_items
-from phidelity.pipeline.refine import decontaminated, distinct, without_persons
+from phidelity.pipeline.likeness import CLUSTERS, compare, join, plan_pairs
+from phidelity.pipeline.reading import DECISIONS, DOCUMENTS, FUNNEL, SCORES, plan_reading, read_shard
+from phidelity.pipeline.refine import (
+    CONTAMINATION,
+    FACTS,
+    HITS,
+    allowed,
+    evaluation_index,
+    refine_shard,
+    write_contamination,
+)
 from phidelity.progress import SILENT, Progress
-from phidelity.records import Document, Record, write_json, write_records
+from phidelity.records import concatenate, read_json, write_json
 
+SUMMARY, PARTS = "summary.json", "parts.json"
 Group = Literal["web", "code", "acquired"]
 
 
@@ -78,61 +92,34 @@ class CorpusConfig(Config):
         return self
 
 
-class Scores(Record):
-    """What the rules measured of one document, and what came of it."""
-
-    id: str
-    source: str
-    profile: str
-    language: str
-    bytes: int
-    dropped: str = ""
-    """The rule that failed; "" for none."""
-    also: tuple[str, ...] = ()
-    scores: dict[str, float]
-
-
 def corpus(
-    config: CorpusConfig, *, benchmarks: Path, seed: int, out: Path, progress: Progress = SILENT
+    config: CorpusConfig, *, benchmarks: Path, seed: int, out: Path, crew: Crew = ALONE, progress: Progress = SILENT
 ) -> dict[str, Any]:
-    """Write documents.jsonl.zst, scores.jsonl.zst and dropped.json; the summary counts what was read and kept."""
-    funnel = Funnel(config.samples)
-    scored: list[Scores] = []
-    with progress.task("reading", None, "documents") as task:
-        documents = []
-        for document in _good(config, funnel, scored):
-            documents.append(document)
-            task.advance()
+    """Write documents.jsonl.zst with the record of every score and decision; the summary counts what came of all."""
+    key = hashlib.sha256(config.model_dump_json().encode()).hexdigest()
+    work = out / f"shards-{key[:12]}"
+    if (out / SUMMARY).exists() and read_json(out / SUMMARY)["config"] == key:
+        return _finish(out, work)
+    select_rules(config.thresholds, config.without)
+    settings = _refining(config, os.path.relpath(benchmarks, work))
+    folders = (work / settings["benchmarks"], *map(Path, config.evaluations))
+    work.mkdir(exist_ok=True)
+    index = evaluation_index(folders, config.allow_list, config.hard_overlap, config.info_overlap)
 
-    def drop(document: Document, step: str, why: Drop) -> None:
-        _drop(funnel, document, step, why)
+    if not (work / "read" / PLAN).exists():
+        write_plan(work / "read", plan_reading(_sources(config), _reading(config)))
+    read = run_all(read_shard, work / "read", crew, progress, what="reading")
+    asked = {"budgets": _budgets(config), "min_jaccard": config.min_jaccard}
+    write_plan(work / "pairs", plan_pairs(sum(one["counts"]["documents"] for one in read.values()), asked))
+    run_all(compare, work / "pairs", crew, progress, what="comparing")
+    write_plan(work / "join", {"all": asked})
+    run_all(join, work / "join", crew, progress, what="joining")
+    write_plan(work / "refine", {name: {"shard": name, "settings": settings} for name in read})
+    run_all(refine_shard, work / "refine", crew, progress, what="refining")
+    leave_to_one(crew)
 
-    with progress.task("deduplicating", 1) as task:
-        signatures = [sign(document.text) for document in documents]
-        documents = distinct(documents, signatures, config.min_jaccard, drop, out)
-        task.advance()
-    items = [item for folder in (benchmarks, *map(Path, config.evaluations)) for item in evaluation_items(folder)]
-    index = build_index(items, _allowed(config), hard=config.hard_overlap, info=config.info_overlap)
-    documents = decontaminated(documents, index, drop, out, progress)
-    if not documents:
-        names = ", ".join(source.name for source in _sources(config))
-        raise UserError(f"No document of {names} is left: {funnel.balance()['dropped_by_reason']}.")
-    for document in documents:
-        funnel.count_kept(document.source, _size(document), _language(document))
-    personal: Counter[str] = Counter()
-    if config.personal == "replace":
-        documents = list(without_persons(documents, personal))
-    write_records(out / "documents.jsonl.zst", documents)
-    write_records(out / "scores.jsonl.zst", scored)
-    write_json(out / "dropped.json", funnel.report())
-    return {
-        **funnel.balance(),
-        "groups": _groups(documents),
-        "partial_overlaps": sum("overlap" in document.meta for document in documents),
-        "personal": dict(sorted(personal.items())),
-        "written_bytes": sum(map(_size, documents)),
-        **_dates(config, documents),
-    }
+    write_json(out / SUMMARY, {"config": key, "summary": _collect(config, work, list(read), index, out)})
+    return _finish(out, work)
 
 
 def corpus_sources(config: CorpusConfig) -> dict[str, str]:
@@ -142,7 +129,7 @@ def corpus_sources(config: CorpusConfig) -> dict[str, str]:
         items = repr(evaluation_items(Path(folder))).encode()
         hashes[folder] = hashlib.sha256(items).hexdigest()
     if config.allow_list:
-        hashes[config.allow_list] = hashlib.sha256("\n".join(_allowed(config)).encode()).hexdigest()
+        hashes[config.allow_list] = hashlib.sha256("\n".join(allowed(config.allow_list)).encode()).hexdigest()
     return hashes
 
 
@@ -157,111 +144,73 @@ def _sources(config: CorpusConfig) -> list[Source]:
     return [source._replace(group=config.groups.get(source.name, "")) for source in found]
 
 
-def _good(config: CorpusConfig, funnel: Funnel, scored: list[Scores]) -> Iterator[Document]:
-    """Documents that pass the rules, up to the byte budget of each group."""
-    rules = select_rules(config.thresholds, config.without)
-    budgets = {"code": config.code_bytes, "web": config.web_bytes, "acquired": config.acquired_bytes}
-    taken: dict[str, int] = defaultdict(int)
-    seen: dict[bytes, str] = {}
-    for source in _sources(config):
-        for item in read_source(source):
-            if isinstance(item, Unreadable):
-                funnel.count_read(item.source, item.n_bytes)
-                funnel.drop(item.source, item.id, "", item.n_bytes, Drop(item.reason), step="read")
-                continue
-            funnel.count_read(item.source, _size(item), _language(item))
-            group = item.meta["group"]
-            if drop := _too_late(item, config):
-                _drop(funnel, item, "date", drop)
-            elif original := seen.get(digest := _digest(item.text)):
-                _drop(funnel, item, "exact", Drop("exact_duplicate", 1.0, 1.0, original))
-            elif budgets.get(group) and taken[group] >= budgets[group]:
-                _drop(funnel, item, "budget", Drop("over_budget", taken[group], budgets[group]))
-            else:
-                seen[digest] = item.id
-                profile = item.meta.get("profile", "code" if group == "code" else "prose")
-                values = score(item.text, profile, rules, item.meta)
-                drop = decide(values, rules)
-                scored.append(_scores(item, profile, values, drop))
-                if drop:
-                    _drop(funnel, item, "rules", drop)
-                else:
-                    taken[group] += _size(item)
-                    yield item
+def _budgets(config: CorpusConfig) -> dict[str, int]:
+    return {"code": config.code_bytes, "web": config.web_bytes, "acquired": config.acquired_bytes}
 
 
-def _too_late(document: Document, config: CorpusConfig) -> Drop | None:
-    """Whether a document is of after the cut-off, or of no known day where that does not do."""
-    date = str(document.meta.get("date") or "")
-    if not config.cutoff or (not date and config.undated == "keep"):
-        return None
-    if not date:
-        return Drop("undated", "", config.cutoff)
-    return Drop("after_cutoff", date, config.cutoff) if date > config.cutoff else None
+def _reading(config: CorpusConfig) -> dict[str, Any]:
+    """What all shards of reading share."""
+    shared = config.model_dump(mode="json", include={"cutoff", "undated", "thresholds", "without", "samples"})
+    return {**shared, "budgets": _budgets(config)}
 
 
-def _digest(text: str) -> bytes:
-    """Equal for texts of equal words: the same page under another address."""
-    return hashlib.blake2b(" ".join(text.split()).encode(), digest_size=16).digest()
+def _refining(config: CorpusConfig, benchmarks: str) -> dict[str, Any]:
+    """What all shards of refining share; the benchmarks are named from the folder of the work."""
+    shared = config.model_dump(mode="json", include={"allow_list", "personal", "samples"})
+    evaluations = [str(Path(folder).absolute()) for folder in config.evaluations]
+    overlaps = {"hard": config.hard_overlap, "info": config.info_overlap}
+    return {**shared, **overlaps, "benchmarks": benchmarks, "evaluations": evaluations}
 
 
-def _scores(document: Document, profile: str, values: dict[str, float], drop: Drop | None) -> Scores:
-    return Scores(
-        id=document.id,
-        source=document.source,
-        profile=profile,
-        language=_language(document),
-        bytes=_size(document),
-        dropped=drop.reason if drop else "",
-        also=drop.also if drop else (),
-        scores=values,
-    )
+def _collect(config: CorpusConfig, work: Path, names: list[str], index: Index, out: Path) -> dict[str, Any]:
+    """Join what the shards left, in their order, and add up their counts."""
+    funnel = Funnel(config.samples)
+    for name in names:
+        for phase in ("read", "refine"):
+            funnel.add(read_json(work / phase / name / FUNNEL))
+    facts = [read_json(work / "refine" / name / FACTS) for name in names]
+    if not sum(one["bytes"] for one in facts):
+        listed = ", ".join(source.name for source in _sources(config))
+        raise UserError(f"No document of {listed} is left: {funnel.balance()['dropped_by_reason']}.")
+    sizes = concatenate(out / DOCUMENTS, (work / "refine" / name / DOCUMENTS for name in names))
+    concatenate(out / SCORES, (work / "read" / name / SCORES for name in names))
+    concatenate(out / DECISIONS, (work / phase / name / DECISIONS for name in names for phase in ("read", "refine")))
+    concatenate(out / CLUSTERS, [work / "join" / "all" / CLUSTERS])
+    write_json(out / PARTS, {"sizes": sizes})
+    lines = (line for name in names for line in (work / "refine" / name / HITS).read_text("utf-8").splitlines())
+    write_contamination(out / CONTAMINATION, index, list(map(json.loads, lines)))
+    write_json(out / "dropped.json", funnel.report())
+    return {**funnel.balance(), **_facts(config, facts)}
 
 
-def _allowed(config: CorpusConfig) -> list[str]:
-    if not config.allow_list:
-        return []
-    try:
-        return [Path(config.allow_list).read_text(encoding="utf-8")]
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"Cannot read corpus.allow_list {config.allow_list}: {error}. Expected a text file.") from None
-
-
-def _drop(funnel: Funnel, document: Document, step: str, drop: Drop) -> None:
-    funnel.drop(
-        document.source, document.id, document.text, _size(document), drop, language=_language(document), step=step
-    )
-
-
-def _size(document: Document) -> int:
-    return len(document.text.encode())
-
-
-def _language(document: Document) -> str:
-    return str(document.meta.get("language", ""))
-
-
-def _groups(documents: list[Document]) -> dict[str, dict[str, int]]:
-    groups: dict[str, dict[str, int]] = {}
-    for document in documents:
-        counts = groups.setdefault(document.meta["group"], {"documents": 0, "bytes": 0})
-        counts["documents"] += 1
-        counts["bytes"] += _size(document)
-    return groups
-
-
-def _dates(config: CorpusConfig, documents: list[Document]) -> dict[str, Any]:
-    """The cut-off, how much has no date, where dates are from, and how much is in which language."""
-    total = sum(map(_size, documents))
-    undated = sum(_size(document) for document in documents if not document.meta.get("date"))
-    languages: Counter[str] = Counter()
-    for document in documents:
-        languages[_language(document)] += _size(document)
-    origins = Counter(str(document.meta.get("date_from", "unknown")) for document in documents)
+def _facts(config: CorpusConfig, facts: list[dict[str, Any]]) -> dict[str, Any]:
+    """Groups, languages, dates and what was taken out, over all shards."""
+    groups: dict[str, Counter[str]] = {}
+    for one in facts:
+        for group, counts in one["groups"].items():
+            groups.setdefault(group, Counter()).update(counts)
+    written = sum(one["bytes"] for one in facts)
     return {
+        "groups": {group: dict(counts) for group, counts in sorted(groups.items())},
+        "partial_overlaps": sum(one["partial"] for one in facts),
+        "personal": _summed(facts, "personal"),
+        "written_bytes": written,
         "cutoff": config.cutoff,
         "undated": config.undated,
-        "undated_share": round(undated / total, 6),
-        "dates_from": dict(sorted(origins.items())),
-        "bytes_by_language": dict(sorted(languages.items())),
+        "undated_share": round(sum(one["undated"] for one in facts) / written, 6),
+        "dates_from": _summed(facts, "dates_from"),
+        "bytes_by_language": _summed(facts, "languages"),
     }
+
+
+def _summed(facts: list[dict[str, Any]], key: str) -> dict[str, int]:
+    total: Counter[str] = Counter()
+    for one in facts:
+        total.update(one[key])
+    return dict(sorted(total.items()))
+
+
+def _finish(out: Path, work: Path) -> dict[str, Any]:
+    """Remove what the shards left; the summary stands beside the outputs, so a kill here costs nothing."""
+    shutil.rmtree(work, ignore_errors=True)
+    return read_json(out / SUMMARY)["summary"]

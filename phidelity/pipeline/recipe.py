@@ -4,7 +4,7 @@ One name in four places: the table `[sft]`, this room's `sft.py`, the folder `sf
 `phi sft`. A table left out is a stage skipped. A stage's keyword arguments say themselves where they come
 from: the name of a stage is that stage's folder; `model` is the nearest earlier model; `models` all earlier
 ones by stage; `architecture`, `judge` and `attacker` come from the recipe's own tables; `open_model` turns a
-checkpoint into a Completer.
+checkpoint into a Completer; `crew` says who does the shards of a stage that is cut into some.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -109,7 +109,7 @@ class Recipe(Config):
 
 STAGES: tuple[Stage, ...] = (
     Stage("benchmarks", benchmarks),
-    Stage("corpus", corpus, ("benchmarks",), sources=corpus_sources),
+    Stage("corpus", corpus, ("benchmarks", "crew"), sources=corpus_sources),
     Stage("synthetic", synthetic, ("corpus", "benchmarks")),
     Stage("tokenizer", tokenizer, ("corpus", "synthetic")),
     Stage("shards", shards, ("corpus", "synthetic", "tokenizer")),
@@ -181,7 +181,7 @@ def reads_of(stage: Stage, earlier: Sequence[Stage]) -> Reads:
             filled[keyword] = models[-1:]
         elif keyword == "models":
             filled[keyword] = models
-        elif keyword not in TABLES and keyword != "open_model":
+        elif keyword not in TABLES and keyword not in ("open_model", "crew"):
             filled[keyword] = (keyword,) if keyword in names else ()
     return filled
 

@@ -1,66 +1,67 @@
-"""What the stage `corpus` does to documents that the rules let through: near duplicates, evaluation problems, persons.
+"""Third phase of stage `corpus`, a shard at a time: duplicates out, evaluation problems out, persons out.
 
-Each step takes documents and gives those that stay, in order; what goes, goes to the funnel with its reason. Besides,
-each leaves a record for people: clusters.jsonl says which document of a cluster stays and why, contamination.json
-shows both texts of every overlap side by side.
+What leaves a shard is final: documents, the record of what went, the overlaps with evaluation problems with both texts,
+and the counts of which the summary is made. Where something was taken out of a document, its meta says where and what
+kind of thing it was, never what stood there.
 """
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from phidelity.data.decontaminate import Index, overlap, side_by_side
-from phidelity.data.dedup import Signature, clusters, resolve
-from phidelity.data.funnel import Drop
+from phidelity.config import UserError
+from phidelity.data.decontaminate import Index, build_index, overlap, side_by_side
+from phidelity.data.funnel import Drop, Funnel
 from phidelity.data.pii import redact
-from phidelity.progress import SILENT, Progress
-from phidelity.records import Document, atomic, write_json
+from phidelity.pipeline.evaluation_items import evaluation_items
+from phidelity.pipeline.likeness import read_drops
+from phidelity.pipeline.reading import DECISIONS, DOCUMENTS, FUNNEL, count_drop, kept_documents, language_of, size_of
+from phidelity.records import Document, atomic, record_writer, write_json
 
-CLUSTERS, CONTAMINATION = "clusters.jsonl", "contamination.json"
-
-Dropper = Callable[[Document, str, Drop], None]
-"""Counts a document that goes, at a step, for a reason."""
-
-
-def distinct(
-    documents: Sequence[Document], signatures: Sequence[Signature], min_jaccard: float, drop: Dropper, out: Path
-) -> list[Document]:
-    """The first document of each cluster of near duplicates."""
-    found = resolve(signatures, lambda number: documents[number].text, min_jaccard=min_jaccard)
-    ids = [document.id for document in documents]
-    with atomic(out / CLUSTERS, "w") as file:
-        file.writelines(json.dumps(cluster, ensure_ascii=False) + "\n" for cluster in clusters(found, ids))
-    kept = []
-    for document, duplicate in zip(documents, found, strict=True):
-        if duplicate:
-            drop(
-                document,
-                "near",
-                Drop(f"{duplicate.kind}_duplicate", duplicate.jaccard, min_jaccard, ids[duplicate.of]),
-            )
-        else:
-            kept.append(document)
-    return kept
+CONTAMINATION, HITS, FACTS = "contamination.json", "hits.jsonl", "facts.json"
 
 
-def decontaminated(
-    documents: Sequence[Document], index: Index, drop: Dropper, out: Path, progress: Progress = SILENT
-) -> list[Document]:
-    """The documents that repeat no evaluation problem; partial overlaps stay and say so in their meta."""
-    kept, hits = [], []
-    with progress.task("decontaminating", len(documents), "documents") as task:
-        for document in documents:
-            task.advance()
-            if not (hit := overlap(index, document.text)):
-                kept.append(document)
+def refine_shard(argument: Any, out: Path) -> dict[str, int]:
+    """The documents of a shard of reading that stay, as they are to be trained on."""
+    name, settings = argument["shard"], argument["settings"]
+    work = out.parents[1]
+    gone = read_drops(work / "join" / "all", name)
+    folders = (work / settings["benchmarks"], *map(Path, settings["evaluations"]))
+    index = evaluation_index(folders, settings["allow_list"], settings["hard"], settings["info"])
+    funnel, facts = Funnel(settings["samples"]), _no_facts()
+    with (
+        record_writer(out / DOCUMENTS) as keep,
+        record_writer(out / DECISIONS) as decided,
+        atomic(out / HITS, "w") as hits,
+    ):
+        for number, document in enumerate(kept_documents(work / "read", name)):
+            if number in gone:
+                decided(count_drop(funnel, document, *gone[number]))
                 continue
-            hits.append(side_by_side(index, hit, document.id, document.source))
-            if hit.verdict == "contaminated":
-                drop(document, "contamination", Drop("contaminated", hit.match, hit.rule, index.items[hit.item].text))
-            else:
-                kept.append(with_meta(document, overlap={"item": hits[-1]["item"], "ratio": round(hit.ratio, 4)}))
+            if hit := overlap(index, document.text):
+                shown = side_by_side(index, hit, document.id, document.source)
+                hits.write(json.dumps(shown, ensure_ascii=False) + "\n")
+                if hit.verdict == "contaminated":
+                    drop = Drop("contaminated", hit.match, hit.rule, index.items[hit.item].text)
+                    decided(count_drop(funnel, document, "contamination", drop))
+                    continue
+                partial = {key: shown[key] for key in ("benchmark", "item", "ratio")}
+                document = with_meta(document, overlap=partial)
+            funnel.count_kept(document.source, size_of(document), language_of(document))
+            if settings["personal"] == "replace":
+                document = without_persons(document)
+            _count(facts, document)
+            keep(document)
+    write_json(out / FUNNEL, funnel.saved())
+    write_json(out / FACTS, facts)
+    return {"documents": sum(one["documents"] for one in facts["groups"].values())}
+
+
+def write_contamination(path: Path, index: Index, hits: Sequence[dict[str, Any]]) -> None:
+    """All overlaps side by side, and for each benchmark how many there are."""
     verdicts = Counter((hit["benchmark"], hit["verdict"]) for hit in hits)
     problems = Counter(item.benchmark for item in index.items)
     table = [
@@ -72,20 +73,59 @@ def decontaminated(
         }
         for name, n in problems.items()
     ]
-    write_json(out / CONTAMINATION, {"hard": index.hard, "info": index.info, "benchmarks": table, "hits": hits})
-    return kept
+    write_json(path, {"hard": index.hard, "info": index.info, "benchmarks": table, "hits": hits})
 
 
-def without_persons(documents: Sequence[Document], counts: Counter[str]) -> Iterator[Document]:
-    """The documents with placeholders for personal data; `counts` says how many of each kind."""
-    for document in documents:
-        redacted = redact(document.text)
-        counts.update(redacted.counts)
-        if redacted.counts:
-            document = with_meta(document.model_copy(update={"text": redacted.text}), personal=redacted.counts)
-        yield document
+def without_persons(document: Document) -> Document:
+    """The document with placeholders for personal data; `removed` in its meta says where, of which kind, how long."""
+    redacted = redact(document.text)
+    if not redacted.counts:
+        return document
+    removed = [{"at": at, "what": span.kind, "characters": span.end - span.start} for at, span in redacted.placed()]
+    earlier = [{**one, "at": redacted.moved(one["at"])} for one in document.meta.get("removed", [])]
+    listed = sorted([*earlier, *removed], key=lambda one: one["at"])
+    document = document.model_copy(update={"text": redacted.text})
+    return with_meta(document, personal=redacted.counts, removed=listed)
 
 
 def with_meta(document: Document, **more: Any) -> Document:
     """The document with further entries of its meta."""
     return document.model_copy(update={"meta": {**document.meta, **more}})
+
+
+def allowed(path: str) -> list[str]:
+    """The text whose 13-grams contaminate nobody; none for ""."""
+    if not path:
+        return []
+    try:
+        return [Path(path).read_text(encoding="utf-8")]
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"Cannot read corpus.allow_list {path}: {error}. Expected a text file.") from None
+
+
+@lru_cache(maxsize=1)
+def evaluation_index(folders: tuple[Path, ...], allow_list: str, hard: float, info: float) -> Index:
+    """The problems of all folders; made once in a process."""
+    items = [item for folder in folders for item in evaluation_items(folder)]
+    return build_index(items, allowed(allow_list), hard=hard, info=info)
+
+
+def _no_facts() -> dict[str, Any]:
+    return {"groups": {}, "languages": {}, "dates_from": {}, "personal": {}, "undated": 0, "partial": 0, "bytes": 0}
+
+
+def _count(facts: dict[str, Any], document: Document) -> None:
+    """What the summary says of the documents that stay, as they are written."""
+    size, meta = size_of(document), document.meta
+    group = facts["groups"].setdefault(meta["group"], {"documents": 0, "bytes": 0})
+    group["documents"] += 1
+    group["bytes"] += size
+    for key, name, n in (
+        ("languages", language_of(document), size),
+        ("dates_from", str(meta.get("date_from", "unknown")), 1),
+        *(("personal", kind, count) for kind, count in meta.get("personal", {}).items()),
+    ):
+        facts[key][name] = facts[key].get(name, 0) + n
+    facts["bytes"] += size
+    facts["undated"] += 0 if meta.get("date") else size
+    facts["partial"] += "overlap" in meta

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from phidelity.config import UserError
+from phidelity.data.scale import ALONE, Crew, PartDone
 from phidelity.device import describe_device, make_repeatable, peak_memory, reset_peak_memory
 from phidelity.engine.llm import open_model
 from phidelity.pipeline.completers import completer
@@ -52,6 +53,9 @@ from phidelity.records import atomic, write_json
 
 log = logging.getLogger(__name__)
 
+_PATIENCE = 60
+"""Seconds that a task of an array waits for another that prepares the stage (ours)."""
+
 
 def run(
     recipe: Recipe,
@@ -63,13 +67,15 @@ def run(
     only: str | None = None,
     force: Sequence[str] = (),
     environment: Mapping[str, str] | None = None,
+    crew: Crew = ALONE,
     progress: Progress = SILENT,
     report: Callable[[Path], None] = write_report,
 ) -> list[Manifest]:
     """Bring the run at `out` to the end of the road, or `until` a stage, or do `only` one whose inputs stand.
 
     `force` redoes stages and all that depends on them; `text` is the recipe as written; `environment` holds the
-    keys that the recipe names; `report` writes card and report, last. Returns the manifests of the stages asked for.
+    keys that the recipe names; `crew` does the shards of stages that are cut into some; `report` writes card and
+    report, last. Returns the manifests of the stages asked for.
     """
     steps = plan(recipe, out, stages)
     check_names(steps, [name for name in (until, only, *force) if name])
@@ -83,18 +89,49 @@ def run(
             _discard(out, forced)
             _write_recipe(recipe, text, out)
             _tell_of_changed_code(asked)
-            worker = _Worker(recipe.seed, steps, tables, progress)
+            worker = _Worker(recipe.seed, steps, tables, crew, progress)
             manifests = [worker.stand(step) for step in asked]
             if not _is_fresh(out / CARD, [step.folder / MANIFEST for step in asked]):
                 report(out)
             return manifests
 
 
+def run_part(
+    recipe: Recipe, out: Path, *, only: str, crew: Crew, stages: Sequence[Stage] = STAGES, progress: Progress = SILENT
+) -> PartDone:
+    """Do one part of a stage's shards, as a task of an array does: nothing is joined or published.
+
+    Tasks may work at once, on machines that share a file system. The plain run, given when they have ended, does what
+    is left and ends the stage.
+    """
+    steps = plan(recipe, out, stages)
+    check_names(steps, [only])
+    step = next(step for step in steps if step.name == only)
+    if "crew" not in step.stage.reads:
+        cut = ", ".join(stage.name for stage in stages if "crew" in stage.reads)
+        raise UserError(f"{only} is not cut into shards; expected one of {cut}. Leave out --part.")
+    check_standing(steps, [step], [])
+    if read_manifest(step.folder):
+        return PartDone("all", 0, 0)
+    with _plain_errors(out):
+        _begin_together(step)
+        worker = _Worker(recipe.seed, steps, {}, crew, progress)
+        try:
+            step.stage.function(
+                step.config, **worker.arguments(step), seed=recipe.seed, out=step.partial, progress=progress
+            )
+        except PartDone as told:
+            return told
+    raise AssertionError(f"{only} went on to the end in one part of an array")
+
+
 class _Worker:
     """What the stages of one run share while they work."""
 
-    def __init__(self, seed: int, steps: Sequence[Step], tables: Mapping[str, Any], progress: Progress) -> None:
-        self._seed, self._steps, self._tables, self._progress = seed, steps, tables, progress
+    def __init__(
+        self, seed: int, steps: Sequence[Step], tables: Mapping[str, Any], crew: Crew, progress: Progress
+    ) -> None:
+        self._seed, self._steps, self._tables, self._crew, self._progress = seed, steps, tables, crew, progress
         self._verified: set[str] = set()
 
     def stand(self, step: Step) -> Manifest:
@@ -119,7 +156,7 @@ class _Worker:
         recorder = Recorded(self._progress, step.partial)
         with _timed(step):
             summary = step.stage.function(
-                step.config, **self._arguments(step), seed=self._seed, out=step.partial, progress=recorder
+                step.config, **self.arguments(step), seed=self._seed, out=step.partial, progress=recorder
             )
             outputs = hash_outputs(step.partial)
         manifest = Manifest(
@@ -134,7 +171,7 @@ class _Worker:
         write_manifest(step.partial, manifest)
         return manifest
 
-    def _arguments(self, step: Step) -> dict[str, Any]:
+    def arguments(self, step: Step) -> dict[str, Any]:
         """The keyword arguments of the stage's function: folders, tables, and who answers."""
         root = step.folder.parent
         arguments: dict[str, Any] = {}
@@ -147,6 +184,8 @@ class _Worker:
                 arguments[keyword] = self._tables[keyword]
             elif keyword == "open_model":
                 arguments[keyword] = open_model
+            elif keyword == "crew":
+                arguments[keyword] = self._crew
             else:
                 arguments[keyword] = root / keyword
         return arguments
@@ -177,6 +216,19 @@ def _open_partial(step: Step) -> bool:
     for half_written in step.partial.rglob("*.tmp"):
         half_written.unlink()
     return resumed
+
+
+def _begin_together(step: Step) -> None:
+    """Make the partial folder ready for several processes at once: the first to come does it."""
+    until = time.monotonic() + _PATIENCE
+    while read_started(step.partial) is None:
+        try:
+            with locked(step.folder.parent):
+                _open_partial(step)
+        except UserError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.2)
 
 
 def _publish(step: Step) -> None:
