@@ -39,7 +39,8 @@ def run(
     """Walk the whole road of RECIPE: a path or a packaged name."""
     where = _run(recipe, out, assignments, until=until, force=force, crew=Crew(engine, workers))
     if not until:
-        click.echo(f"\nNext: phi chat {where}")
+        has_model = any(where.glob("*/model/config.json"))
+        click.echo(f"\nNext: phi {'chat' if has_model else 'data look'} {where}")
 
 
 def stage_command(name: str) -> click.Command:

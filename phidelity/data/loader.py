@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from phidelity.config import UserError
 from phidelity.data.batch import Batch, Piece, assemble, pack, windows
 from phidelity.data.mixture import check_shares
 from phidelity.data.shards import Shard, groups, open_shard
+from phidelity.records import atomic
 
 PERIOD = 10_000
 """Rows after which the schedule of groups repeats: shares are exact to one in ten thousand (ours)."""
@@ -55,7 +57,7 @@ class Loader:
     ) -> None:
         check_shares(shares)
         names = sorted(group for group, share in shares.items() if share)
-        self.groups = {name: pack_shard(open_shard(shards, name), context_len) for name in names}
+        self.groups = {name: open_packed(shards, name, context_len) for name in names}
         self.context_len, self.batch_rows, self.seed = context_len, batch_rows, seed
         self.shares = {name: shares[name] for name in names}
         weights = {name: shares[name] / self.groups[name].fill for name in names}
@@ -122,6 +124,31 @@ def pack_shard(shard: Shard, context_len: int) -> PackedGroup:
     if not len(pieces):
         raise UserError(f"Shard {shard.group!r} holds no text to train on. Give the group a source or share 0.")
     return PackedGroup(shard, pieces, pack(pieces[:, 1].tolist(), context_len), context_len)
+
+
+def save_rows(folder: Path, packed: PackedGroup) -> None:
+    """Keep the rows of a shard beside it, for whoever reads it with the same context."""
+    with atomic(folder / f"{packed.shard.group}.rows.npz") as file:
+        np.savez(
+            file,
+            pieces=np.array([piece for row in packed.rows for piece in row], dtype=np.int64),
+            ends=np.cumsum([len(row) for row in packed.rows], dtype=np.int64),
+            context_len=packed.context_len,
+            shard=packed.shard.digest,
+        )
+
+
+def open_packed(folder: Path, group: str, context_len: int, *, verify: bool = True) -> PackedGroup:
+    """A shard in rows: those kept beside it where they are of this context, else packed now, which gives the same."""
+    shard = open_shard(folder, group, verify=verify)
+    path = folder / f"{group}.rows.npz"
+    if path.exists():
+        with np.load(path) as kept:
+            if (int(kept["context_len"]), str(kept["shard"])) == (context_len, shard.digest):
+                pieces, ends = kept["pieces"].tolist(), kept["ends"].tolist()
+                rows = [pieces[start:end] for start, end in pairwise([0, *ends])]
+                return PackedGroup(shard, windows(shard.ends, context_len), rows, context_len)
+    return pack_shard(shard, context_len)
 
 
 def schedule(quotas: list[int]) -> np.ndarray:

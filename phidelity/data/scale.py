@@ -9,6 +9,7 @@ shared file system (`part` of `n_parts` each), or Ray Core tasks, one a shard, w
 dies. Workers end with the process that started them, however it dies.
 """
 
+import hashlib
 import json
 import os
 import shutil
@@ -23,9 +24,9 @@ from typing import Any, Literal, NamedTuple
 
 from phidelity.config import UserError
 from phidelity.progress import SILENT, Progress
-from phidelity.records import file_sha256, write_json
+from phidelity.records import file_sha256, read_json, write_json
 
-PLAN, COMMIT = "plan.json", "commit.json"
+PLAN, COMMIT, SUMMARY = "plan.json", "commit.json", "summary.json"
 Engine = Literal["local", "ray"]
 Work = Callable[[Any, Path], Mapping[str, Any]]
 """Takes what a shard is to work on and an empty folder to fill; gives counts. A function of a module, so that any
@@ -145,6 +146,20 @@ def run_all(
     missing = [name for name, commit in commits.items() if commit is None]
     assert not missing, missing
     return {name: commit for name, commit in commits.items() if commit is not None}
+
+
+def in_shards(out: Path, key: str, work: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
+    """The summary that `work` gives once it has filled `out` from plans in a folder of its own, which then goes.
+
+    What stands in `out` under the same key is gone on with; a kill between summary and removal costs nothing.
+    """
+    key = hashlib.sha256(key.encode()).hexdigest()
+    folder, summary = out / f"shards-{key[:12]}", out / SUMMARY
+    if not summary.exists() or read_json(summary)["key"] != key:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(summary, {"key": key, "summary": work(folder)})
+    shutil.rmtree(folder, ignore_errors=True)
+    return read_json(summary)["summary"]
 
 
 def leave_to_one(crew: Crew) -> None:

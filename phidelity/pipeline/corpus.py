@@ -10,7 +10,6 @@ taken in the readers' fixed order from what the rules let through, so what stays
 import hashlib
 import json
 import os
-import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -22,11 +21,11 @@ from phidelity.data.decontaminate import Index
 from phidelity.data.formats.blob import iso_date
 from phidelity.data.funnel import Funnel
 from phidelity.data.rules import select_rules
-from phidelity.data.scale import ALONE, PLAN, Crew, leave_to_one, run_all, write_plan
+from phidelity.data.scale import ALONE, PLAN, Crew, in_shards, leave_to_one, run_all, write_plan
 from phidelity.data.sources import Source, source_digest, sources_below
 from phidelity.pipeline.evaluation_items import evaluation_items
 from phidelity.pipeline.likeness import CLUSTERS, compare, join, plan_pairs
-from phidelity.pipeline.reading import DECISIONS, DOCUMENTS, FUNNEL, SCORES, plan_reading, read_shard
+from phidelity.pipeline.reading import DECISIONS, DOCUMENTS, FUNNEL, PARTS, SCORES, plan_reading, read_shard
 from phidelity.pipeline.refine import (
     CONTAMINATION,
     FACTS,
@@ -39,7 +38,6 @@ from phidelity.pipeline.refine import (
 from phidelity.progress import SILENT, Progress
 from phidelity.records import concatenate, read_json, write_json
 
-SUMMARY, PARTS = "summary.json", "parts.json"
 Group = Literal["web", "code", "acquired"]
 
 
@@ -96,30 +94,11 @@ def corpus(
     config: CorpusConfig, *, benchmarks: Path, seed: int, out: Path, crew: Crew = ALONE, progress: Progress = SILENT
 ) -> dict[str, Any]:
     """Write documents.jsonl.zst with the record of every score and decision; the summary counts what came of all."""
-    key = hashlib.sha256(config.model_dump_json().encode()).hexdigest()
-    work = out / f"shards-{key[:12]}"
-    if (out / SUMMARY).exists() and read_json(out / SUMMARY)["config"] == key:
-        return _finish(out, work)
-    select_rules(config.thresholds, config.without)
-    settings = _refining(config, os.path.relpath(benchmarks, work))
-    folders = (work / settings["benchmarks"], *map(Path, config.evaluations))
-    work.mkdir(exist_ok=True)
-    index = evaluation_index(folders, config.allow_list, config.hard_overlap, config.info_overlap)
 
-    if not (work / "read" / PLAN).exists():
-        write_plan(work / "read", plan_reading(_sources(config), _reading(config)))
-    read = run_all(read_shard, work / "read", crew, progress, what="reading")
-    asked = {"budgets": _budgets(config), "min_jaccard": config.min_jaccard}
-    write_plan(work / "pairs", plan_pairs(sum(one["counts"]["documents"] for one in read.values()), asked))
-    run_all(compare, work / "pairs", crew, progress, what="comparing")
-    write_plan(work / "join", {"all": asked})
-    run_all(join, work / "join", crew, progress, what="joining")
-    write_plan(work / "refine", {name: {"shard": name, "settings": settings} for name in read})
-    run_all(refine_shard, work / "refine", crew, progress, what="refining")
-    leave_to_one(crew)
+    def work(folder: Path) -> dict[str, Any]:
+        return _in_phases(config, benchmarks, folder, out, crew, progress)
 
-    write_json(out / SUMMARY, {"config": key, "summary": _collect(config, work, list(read), index, out)})
-    return _finish(out, work)
+    return in_shards(out, config.model_dump_json(), work)
 
 
 def corpus_sources(config: CorpusConfig) -> dict[str, str]:
@@ -142,6 +121,29 @@ def _sources(config: CorpusConfig) -> list[Source]:
             f"corpus.groups names {', '.join(unknown)}; the sources are: {', '.join(s.name for s in found)}."
         )
     return [source._replace(group=config.groups.get(source.name, "")) for source in found]
+
+
+def _in_phases(
+    config: CorpusConfig, benchmarks: Path, work: Path, out: Path, crew: Crew, progress: Progress
+) -> dict[str, Any]:
+    """The four phases, each a plan in a folder of `work`; then what the shards left is joined in `out`."""
+    select_rules(config.thresholds, config.without)
+    settings = _refining(config, os.path.relpath(benchmarks, work))
+    folders = (work / settings["benchmarks"], *map(Path, config.evaluations))
+    index = evaluation_index(folders, config.allow_list, config.hard_overlap, config.info_overlap)
+
+    if not (work / "read" / PLAN).exists():
+        write_plan(work / "read", plan_reading(_sources(config), _reading(config)))
+    read = run_all(read_shard, work / "read", crew, progress, what="reading")
+    asked = {"budgets": _budgets(config), "min_jaccard": config.min_jaccard}
+    write_plan(work / "pairs", plan_pairs(sum(one["counts"]["documents"] for one in read.values()), asked))
+    run_all(compare, work / "pairs", crew, progress, what="comparing")
+    write_plan(work / "join", {"all": asked})
+    run_all(join, work / "join", crew, progress, what="joining")
+    write_plan(work / "refine", {name: {"shard": name, "settings": settings} for name in read})
+    run_all(refine_shard, work / "refine", crew, progress, what="refining")
+    leave_to_one(crew)
+    return _collect(config, work, list(read), index, out)
 
 
 def _budgets(config: CorpusConfig) -> dict[str, int]:
@@ -176,7 +178,8 @@ def _collect(config: CorpusConfig, work: Path, names: list[str], index: Index, o
     concatenate(out / SCORES, (work / "read" / name / SCORES for name in names))
     concatenate(out / DECISIONS, (work / phase / name / DECISIONS for name in names for phase in ("read", "refine")))
     concatenate(out / CLUSTERS, [work / "join" / "all" / CLUSTERS])
-    write_json(out / PARTS, {"sizes": sizes})
+    counts = [sum(group["documents"] for group in one["groups"].values()) for one in facts]
+    write_json(out / PARTS, {"sizes": sizes, "documents": counts})
     lines = (line for name in names for line in (work / "refine" / name / HITS).read_text("utf-8").splitlines())
     write_contamination(out / CONTAMINATION, index, list(map(json.loads, lines)))
     write_json(out / "dropped.json", funnel.report())
@@ -208,9 +211,3 @@ def _summed(facts: list[dict[str, Any]], key: str) -> dict[str, int]:
     for one in facts:
         total.update(one[key])
     return dict(sorted(total.items()))
-
-
-def _finish(out: Path, work: Path) -> dict[str, Any]:
-    """Remove what the shards left; the summary stands beside the outputs, so a kill here costs nothing."""
-    shutil.rmtree(work, ignore_errors=True)
-    return read_json(out / SUMMARY)["summary"]

@@ -23,6 +23,8 @@ SHARD_BYTES = 16 << 20
 """Bytes as stored from which on a further file begins another shard (ours); a file is never divided."""
 DOCUMENTS, SCORES, DECISIONS = "documents.jsonl.zst", "scores.jsonl.zst", "decisions.jsonl.zst"
 FUNNEL = "funnel.json"
+PARTS = "parts.json"
+"""Where each shard's documents lie in the joined file, so that they can be read alone."""
 
 
 class Scores(Record):
@@ -153,6 +155,14 @@ def open_tables(folder: Path, names: Sequence[str]) -> Table:
 def kept_documents(folder: Path, name: str) -> Iterator[Document]:
     """The documents that a shard of reading let through."""
     return read_records(folder / name / DOCUMENTS, Document)
+
+
+def stretches(stage: Path) -> list[tuple[int, int | None]]:
+    """Offset and size of the parts that a stage's documents were joined from; one whole where it does not say."""
+    if not (stage / PARTS).exists():
+        return [(0, None)]
+    sizes = read_json(stage / PARTS)["sizes"]
+    return [(sum(sizes[:number]), size) for number, size in enumerate(sizes)]
 
 
 def decision(document: Document, step: str, drop: Drop) -> Decision:

@@ -31,7 +31,7 @@ from phidelity.pipeline.pretrain import PretrainConfig, pretrain
 from phidelity.pipeline.sft import SftConfig, sft
 from phidelity.pipeline.shards import ShardsConfig, shards
 from phidelity.pipeline.synthetic import SyntheticConfig, synthetic
-from phidelity.pipeline.tokenizer import TokenizerConfig, tokenizer
+from phidelity.pipeline.tokenizer import TokenizerConfig, tokenizer, tokenizer_sources
 from phidelity.train.shards import ShardTrainingConfig
 
 Summary = dict[str, Any]
@@ -47,6 +47,8 @@ class Stage(NamedTuple):
     """Whether it leaves a checkpoint in `model/`."""
     sources: Callable[[Any], dict[str, str]] | None = None
     """Content hashes of what the stage reads from outside the run, from its configuration."""
+    optional: tuple[str, ...] = ()
+    """Stages among `reads` that a recipe may lack: their keyword is None then."""
 
 
 class CompleterConfig(Config):
@@ -111,8 +113,8 @@ STAGES: tuple[Stage, ...] = (
     Stage("benchmarks", benchmarks),
     Stage("corpus", corpus, ("benchmarks", "crew"), sources=corpus_sources),
     Stage("synthetic", synthetic, ("corpus", "benchmarks")),
-    Stage("tokenizer", tokenizer, ("corpus", "synthetic")),
-    Stage("shards", shards, ("corpus", "synthetic", "tokenizer")),
+    Stage("tokenizer", tokenizer, ("corpus", "synthetic"), sources=tokenizer_sources, optional=("synthetic",)),
+    Stage("shards", shards, ("corpus", "synthetic", "tokenizer", "crew"), optional=("synthetic",)),
     Stage("pretrain", pretrain, ("architecture", "shards", "tokenizer"), makes_model=True),
     Stage("midtrain", midtrain, ("shards", "model"), makes_model=True),
     Stage("sft", sft, ("synthetic", "model"), makes_model=True),
@@ -195,7 +197,7 @@ def check(recipe: Recipe, stages: Sequence[Stage]) -> list[str]:
 
 def _missing(recipe: Recipe, stage: Stage, earlier: Sequence[Stage]) -> Iterator[str]:
     for keyword, sources in reads_of(stage, earlier).items():
-        if not sources:
+        if not sources and keyword not in stage.optional:
             wanted = "a model of an earlier stage" if keyword in ("model", "models") else f"[{keyword}]"
             yield f"{stage.name} reads {wanted}, which the recipe lacks. Add it, or leave out [{stage.name}]."
     for keyword in stage.reads:

@@ -187,7 +187,7 @@ class _Worker:
             elif keyword == "crew":
                 arguments[keyword] = self._crew
             else:
-                arguments[keyword] = root / keyword
+                arguments[keyword] = root / keyword if step.reads[keyword] else None
         return arguments
 
 

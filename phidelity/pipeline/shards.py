@@ -3,13 +3,13 @@
 The groups are those of phi-4's Table 5 (report §3.2): web, web_rewrites, synthetic, code, acquired. Naturally long
 documents are kept for midtraining as the group `long` (§3.3): those marked so when they were made, which nothing
 else reads, and organic ones of enough tokens, which pretraining reads too, in windows. Which documents are held
-out is decided by the hash of their id.
+out is decided by the hash of their id. The shards that stage `corpus` left are tokenised by anyone (`data/scale.py`),
+then joined in their order.
 """
 
 import hashlib
-from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from itertools import chain, islice
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,11 @@ import numpy as np
 from pydantic import Field
 
 from phidelity.config import Config, UserError
+from phidelity.data.loader import pack_shard, save_rows
 from phidelity.data.mixture import PHI4_SHARES, check_epochs, check_shares, largest_budget, mixture
-from phidelity.data.shards import write_shard
+from phidelity.data.scale import ALONE, Crew, in_shards, leave_to_one, run_all, write_plan
+from phidelity.data.shards import ShardWriter, groups, open_shard
+from phidelity.pipeline.reading import DOCUMENTS, stretches
 from phidelity.progress import SILENT, Progress
 from phidelity.records import Document, read_records, write_json
 from phidelity.tokenizer.bpe import Tokenizer
@@ -37,6 +40,8 @@ class ShardsConfig(Config):
     """Shares of pretraining tokens by group (phi-4: Table 5)."""
     tokens: int = Field(default=0, ge=0)
     """Pretraining tokens to plan for; 0 plans for as many as max_epochs allows."""
+    context_len: int = Field(default=4096, gt=0)
+    """Positions of the rows that documents are packed into beforehand (phi-4 §3: 4096 in pretraining)."""
     max_epochs: float = Field(default=20.0, gt=0)
     """Refuse to repeat a group more often than this (ours; phi-4 repeats synthetic data 13.8 times)."""
 
@@ -45,41 +50,92 @@ def shards(
     config: ShardsConfig,
     *,
     corpus: Path,
-    synthetic: Path,
+    synthetic: Path | None,
     tokenizer: Path,
     seed: int,
     out: Path,
+    crew: Crew = ALONE,
     progress: Progress = SILENT,
 ) -> dict[str, Any]:
-    """Write a shard for every group and its held-out part, and mixture.json."""
+    """Write a shard for every group and its held-out part, its packed rows, and mixture.json."""
     check_shares(config.shares)
-    words = Tokenizer.load(tokenizer)
-    kept: dict[str, list[tuple[str, np.ndarray]]] = defaultdict(list)
-    held_out: dict[str, list[tuple[str, np.ndarray]]] = defaultdict(list)
-    with progress.task("tokenising", None, "documents") as task:
-        for document, organic, ids in _tokenised(corpus, synthetic, words):
-            split = held_out if _is_held_out(document, config.validation_share) else kept
-            for group in _groups(document, organic, len(ids), config):
-                split[group].append((document.id, ids))
-            task.advance()
-    unique = {group: write_shard(out, group, kept[group], tokenizer=words.digest)["tokens"] for group in sorted(kept)}
-    validation = {
-        group: write_shard(out / "validation", group, held_out[group], tokenizer=words.digest)["tokens"]
-        for group in sorted(held_out)
+    digest = Tokenizer.load(tokenizer).digest
+
+    def work(folder: Path) -> dict[str, Any]:
+        write_plan(folder / "tokens", _parts(config, folder, tokenizer, corpus, synthetic))
+        names = run_all(tokenise, folder / "tokens", crew, progress, what="tokenising")
+        leave_to_one(crew)
+        folders = [folder / "tokens" / name for name in names]
+        unique = _merge(out, [one / "kept" for one in folders], digest)
+        validation = _merge(out / "validation", [one / "held_out" for one in folders], digest)
+        plan = _plan(config, unique)
+        write_json(out / "mixture.json", plan)
+        return {**plan, "validation": validation, "packing": _pack(out, config.context_len)}
+
+    return in_shards(out, config.model_dump_json() + digest, work)
+
+
+def tokenise(argument: Any, out: Path) -> dict[str, int]:
+    """The ids of some documents, a shard a group, kept and held out apart."""
+    config = ShardsConfig.model_validate(argument["config"])
+    work = out.parents[1]
+    words = Tokenizer.load(work / argument["tokenizer"])
+    writers: dict[tuple[str, str], ShardWriter] = {}
+    source = read_records(work / argument["path"], Document, offset=argument["offset"], size=argument["size"])
+    for number, (document, ids) in enumerate(_tokenised(source, words)):
+        split = "held_out" if _is_held_out(document, config.validation_share) else "kept"
+        for group in _groups(document, argument["organic"], len(ids), config):
+            if (split, group) not in writers:
+                writers[split, group] = ShardWriter(out / split, group)
+            writers[split, group].add(document.id, ids, (argument["part"], number))
+    return {f"{split}/{group}": writer.close(words.digest)["tokens"] for (split, group), writer in writers.items()}
+
+
+def _parts(config: ShardsConfig, work: Path, tokenizer: Path, corpus: Path, synthetic: Path | None) -> dict[str, Any]:
+    """What is tokenised by itself: the shards that stage `corpus` joined, in order, then synthetic documents."""
+    parts = [(corpus, offset, size) for offset, size in stretches(corpus)]
+    parts += [(synthetic, offset, size) for offset, size in stretches(synthetic)] if synthetic else []
+    return {
+        f"{part:06d}": {
+            "part": part,
+            "path": os.path.relpath(folder / DOCUMENTS, work),
+            "offset": offset,
+            "size": size,
+            "organic": folder == corpus,
+            "tokenizer": os.path.relpath(tokenizer, work),
+            "config": config.model_dump(mode="json"),
+        }
+        for part, (folder, offset, size) in enumerate(parts)
     }
-    plan = _plan(config, unique)
-    write_json(out / "mixture.json", plan)
-    return {**plan, "validation": validation}
 
 
-def _tokenised(corpus: Path, synthetic: Path, words: Tokenizer) -> Iterator[tuple[Document, bool, np.ndarray]]:
-    """(document, whether it is organic, ids that end with the end of text), organic ones first."""
-    organic = ((document, True) for document in read_records(corpus / "documents.jsonl.zst", Document))
-    made = ((document, False) for document in read_records(synthetic / "documents.jsonl.zst", Document))
-    for several in _chunks(chain(organic, made), 256):
-        encoded = words.encode_batch([document.text for document, _ in several])
-        for (document, is_organic), ids in zip(several, encoded, strict=True):
-            yield document, is_organic, np.array([*ids, words.endoftext], dtype="<u4")
+def _merge(out: Path, folders: Sequence[Path], tokenizer: str) -> dict[str, int]:
+    """One shard a group from those of all parts; gives the tokens of each."""
+    found = {folder: groups(folder) for folder in folders if folder.is_dir()}
+    tokens = {}
+    for group in sorted({group for names in found.values() for group in names}):
+        writer = ShardWriter(out, group)
+        for folder, names in found.items():
+            if group in names:
+                writer.add_shard(folder)
+        tokens[group] = writer.close(tokenizer)["tokens"]
+    return tokens
+
+
+def _pack(out: Path, context_len: int) -> dict[str, dict[str, float]]:
+    """Lay the documents of each group in rows of the context; gives rows and waste by group."""
+    told = {}
+    for group in groups(out):
+        packed = pack_shard(open_shard(out, group, verify=False), context_len)
+        save_rows(out, packed)
+        told[group] = {"context_len": context_len, "rows": len(packed.rows), "waste": round(1 - packed.fill, 6)}
+    return told
+
+
+def _tokenised(documents: Iterable[Document], words: Tokenizer) -> Iterator[tuple[Document, np.ndarray]]:
+    """Each document with its ids, which end with the end of text."""
+    for document in documents:
+        yield document, np.array([*words.encode(document.text), words.endoftext], dtype="<u4")
 
 
 def _groups(document: Document, organic: bool, n_tokens: int, config: ShardsConfig) -> list[str]:
@@ -114,9 +170,3 @@ def _plan(config: ShardsConfig, unique: dict[str, int]) -> dict[str, Any]:
         "epochs": epochs,
         "max_epochs": config.max_epochs,
     }
-
-
-def _chunks(items: Iterable[tuple[Document, bool]], n: int) -> Iterator[list[tuple[Document, bool]]]:
-    rest = iter(items)
-    while part := list(islice(rest, n)):
-        yield part
