@@ -196,3 +196,22 @@ class _Teller(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self._tell(record.getMessage())
+
+
+def outline(facts: dict[str, Any], indent: str = "") -> Iterator[str]:
+    """Nested facts a line each; what is in a list, or holds nothing nested below the top, takes one line."""
+    for key, value in facts.items():
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            yield f"{indent}{key}"
+            yield from (f"{indent}  {_listed(one)}" for one in value)
+        elif not isinstance(value, dict):
+            yield f"{indent}{key}: {value!r}" if "\n" in str(value) else f"{indent}{key}: {value}"
+        elif indent and not any(isinstance(inner, dict | list) for inner in value.values()):
+            yield f"{indent}{key}: {_listed(value)}"
+        else:
+            yield f"{indent}{key}"
+            yield from outline(value, indent + "  ")
+
+
+def _listed(facts: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in facts.items())

@@ -73,3 +73,19 @@ def look(path: Path, n: int) -> None:
     from phidelity.data.look import look as look_at
 
     click.echo("\n\n".join(look_at(path, n)))
+
+
+@data.command("trace")
+@click.argument("run", type=ANY)
+@click.argument("what")
+@click.option("--held-out", is_flag=True, help="Look among the held-out shards.")
+@json_option
+def trace(run: Path, what: str, held_out: bool, as_json: bool) -> None:
+    """Lead a token of the run RUN back to its source and every decision.
+
+    WHAT is GROUP:OFFSET (a token of the shard), GROUP:ROW/POSITION (of the packed rows), or the id of a document.
+    """
+    from phidelity.pipeline.trace import trace as trace_back
+
+    told = trace_back(run, what, held_out=held_out)
+    click.echo(json.dumps(told, ensure_ascii=False) if as_json else "\n".join(terminal.outline(told)))

@@ -28,8 +28,9 @@ ABOUT = "SOURCE.txt"
 GROUPS = ("web", "code", "acquired")
 _UNDATED = {"date": "", "date_from": "unknown"}
 _COMMIT = re.compile(r"commit:? [0-9a-f]{7,40} (\d{4}-\d\d-\d\d)")
-_ORIGIN = re.compile(r"^(?:source|made from): *(\S+?);?(?: .*)?$", re.MULTILINE)
-_REVISION = re.compile(r"commit:? ([0-9a-f]{7,40})\b")
+_ORIGIN = re.compile(r"(https?://\S+)(?: (?:commit )?([0-9a-f]{7,40})\b)?")
+_REVISION = re.compile(r"^commit:? ([0-9a-f]{7,40})\b", re.MULTILINE)
+_FROM = re.compile(r"^(?:source|made from): *(.+)$", re.MULTILINE)
 _LICENSE = re.compile(r"^licen[cs]e\w*: *(.+)$", re.MULTILINE)
 
 
@@ -159,21 +160,30 @@ def _files(root: Path, ignore: Sequence[str] = ()) -> list[Path]:
     return sorted(files, key=lambda path: hashlib.sha256(os.fsencode(path.relative_to(root))).digest())
 
 
-def _about(folder: Path) -> dict[str, str]:
+def _about(folder: Path) -> dict[str, Any]:
     """Licence, origin, commit and date that SOURCE.txt gives a whole folder; of several dates the newest."""
     try:
         text = (folder / ABOUT).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         return {}
-    found = {"license": licenses[0].strip()} if (licenses := _LICENSE.findall(text)) else {}
-    for key, pattern in (("origin", _ORIGIN), ("commit", _REVISION)):
-        if listed := list(dict.fromkeys(pattern.findall(text))):
-            found[key] = " ".join(listed)
+    found: dict[str, Any] = {"license": licenses[0].strip()} if (licenses := _LICENSE.findall(text)) else {}
+    found["origins"] = _ORIGIN.findall(" ".join(_FROM.findall(text)))
+    found["commit"] = " ".join(_REVISION.findall(text))
     dates = _COMMIT.findall(text)
     return found | ({"date": max(dates), "date_from": f"commit in {ABOUT}"} if dates else {})
 
 
-def _file(path: Path, source: Source, root: Path, about: dict[str, str]) -> Iterator[Document | Unreadable]:
+def _origin(id_: str, about: dict[str, Any]) -> dict[str, str]:
+    """Where a document's folder is from, and at which commit; of several places those that its name tells, else all."""
+    origins = about.get("origins", [])
+    named = [pair for pair in origins if pair[0].rstrip("/").rsplit("/", 1)[-1].lower() in id_.lower()]
+    chosen = named if len(origins) > 1 and named else origins
+    commits = " ".join(dict.fromkeys(commit for _, commit in chosen if commit)) or about.get("commit", "")
+    found = {"origin": " ".join(dict.fromkeys(url for url, _ in chosen)), "commit": commits}
+    return {key: value for key, value in found.items() if value}
+
+
+def _file(path: Path, source: Source, root: Path, about: dict[str, Any]) -> Iterator[Document | Unreadable]:
     """The documents of one file; one that vanished or cannot be opened is counted."""
     id_ = "/".join((root.name, *path.relative_to(root).parts)).encode("utf-8", "replace").decode().replace("\n", " ")
     try:
@@ -185,7 +195,7 @@ def _file(path: Path, source: Source, root: Path, about: dict[str, str]) -> Iter
         yield Unreadable(id_, source.name, "unreadable", 0)
 
 
-def _item(found: Found, id_: str, source: Source, about: dict[str, str]) -> Document | Unreadable:
+def _item(found: Found, id_: str, source: Source, about: dict[str, Any]) -> Document | Unreadable:
     item, format = found.item, found.format
     id_ = "#".join(part for part in (id_, found.member, item.locator) if part)
     name = format.name if format else ""
@@ -199,7 +209,7 @@ def _item(found: Found, id_: str, source: Source, about: dict[str, str]) -> Docu
     if not meta.get("date"):
         meta |= {"date": about["date"], "date_from": about["date_from"]} if "date" in about else _UNDATED
     meta.setdefault("license", about.get("license", "unknown"))
-    meta |= {key: about[key] for key in ("origin", "commit") if key in about and key not in meta}
+    meta = _origin(id_, about) | meta
     if format.syntax:
         return Document(
             id=id_, text=text, source=source.name, meta={**meta, "language": UNKNOWN, "syntax": format.syntax}
