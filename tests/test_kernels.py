@@ -12,6 +12,7 @@ import pytest
 
 from phidelity.config import UserError
 from phidelity.kernels import build, layout
+from phidelity.kernels.attention import Cache, Span, attend
 from phidelity.kernels.library import ISAS, Library, Matrix, activation_bytes, kernels
 
 SHAPES = ((16, 128, 1), (19, 96, 3), (200, 1184, 13), (64, 2304, 30), (5, 128, 5))
@@ -207,3 +208,63 @@ def test_an_unwritable_cache_is_said_and_kernels_serve(tmp_path: Path):
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert "cannot be written" in done.stderr
+
+
+def exact_attention(q: np.ndarray, k: np.ndarray, v: np.ndarray, start: int) -> np.ndarray:
+    """[T, H, D], [L, K, D], [L, K, D] -> [T, H, D] in float64, the first query at position `start`."""
+    k, v = (np.repeat(x, q.shape[1] // x.shape[1], axis=1).astype(np.float64) for x in (k, v))
+    scores = np.einsum("thd,lhd->htl", q.astype(np.float64), k) / np.sqrt(q.shape[2])
+    scores[:, np.arange(len(k)) > (start + np.arange(len(q)))[:, None]] = -np.inf
+    weights = np.exp(scores - scores.max(-1, keepdims=True))
+    return np.einsum("htl,lhd->thd", weights / weights.sum(-1, keepdims=True), v)
+
+
+class Scene:
+    """A sequence of `start` + `n` tokens in blocks that lie anywhere, and the queries of its last `n`."""
+
+    def __init__(self, lib: Library, *, n: int, start: int, heads: tuple[int, int, int], as_bytes: bool) -> None:
+        n_heads, self.n_kv_heads, head_dim = heads
+        rng, length = np.random.default_rng(n), start + n
+        self.lib, self.start = lib, start
+        self.q = rng.standard_normal((n, n_heads, head_dim)).astype(np.float32)
+        self.k, self.v = rng.standard_normal((2, length, self.n_kv_heads, head_dim)).astype(np.float32)
+        self.table = rng.permutation(length // 32 + 4)[: -(-length // 32)].astype(np.int64)
+        self.cache = Cache.empty(length // 32 + 4, self.n_kv_heads, head_dim, as_bytes=as_bytes)
+        at = np.arange(length)
+        cells = self.table[at // 32] * 32 + at % 32
+        self.cache.store(lib, self.k.ctypes.data, self.v.ctypes.data, self.n_kv_heads * head_dim, cells)
+
+    def attend(self, *pieces: int) -> np.ndarray:
+        """The queries' results, computed in pieces of these lengths."""
+        y, first, stride = np.full_like(self.q, np.nan), 0, self.q[0].size
+        for n in pieces:
+            span = Span(first, n, self.start + first, self.table)
+            attend(self.lib, self.cache, self.q.ctypes.data, stride, y.ctypes.data, stride, self.q.shape[1], [span])
+            first += n
+        return y
+
+
+@pytest.mark.parametrize("heads", [(8, 2, 128), (4, 4, 16), (6, 2, 48)])
+@pytest.mark.parametrize(("n", "start"), [(1, 70), (40, 33), (5, 0), (19, 109)])
+@pytest.mark.parametrize(("as_bytes", "error"), [(False, 3e-6), (True, 0.03)])
+def test_attention_is_that_of_its_definition(lib, isa, heads, n, start, as_bytes, error):
+    scene = Scene(lib, n=n, start=start, heads=heads, as_bytes=as_bytes)
+    assert np.abs(scene.attend(n) - exact_attention(scene.q, scene.k, scene.v, start)).max() < error
+
+
+@pytest.mark.parametrize("as_bytes", [False, True])
+def test_attention_has_the_same_bits_however_a_prompt_is_cut(lib, isa, as_bytes):
+    scene = Scene(lib, n=37, start=50, heads=(8, 2, 128), as_bytes=as_bytes)
+    whole = scene.attend(37)
+    assert np.array_equal(whole, scene.attend(*[1] * 37))
+    assert np.array_equal(whole, scene.attend(20, 17))
+
+
+def test_a_stored_byte_is_within_half_a_step_of_its_value(lib, isa):
+    scene = Scene(lib, n=1, start=31, heads=(2, 2, 16), as_bytes=True)
+    data, scales = scene.cache.arrays
+    keys, values = data[scene.table[0]].astype(np.float32)
+    key_scales, value_scales = scales[scene.table[0]]
+    keys = keys.reshape(2, 16, 32).swapaxes(1, 2) * key_scales[..., None]
+    assert (np.abs(keys - scene.k.swapaxes(0, 1)) <= key_scales[..., None] * 0.5001).all()
+    assert (np.abs(values * value_scales[..., None] - scene.v.swapaxes(0, 1)) <= value_scales[..., None] * 0.5001).all()

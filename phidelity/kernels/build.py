@@ -15,8 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 SOURCES = Path(__file__).parent / "csrc"
-EVERY = ("rows.c",)
-"""Files of plain loops, compiled once for each instruction set."""
+EVERY = {"rows.c": (), "attend.c": ("-ffp-contract=fast",)}
+"""Files of plain loops, compiled once for each instruction set, with flags of their own."""
 COMPILERS = ("cc", "gcc", "clang")
 FLAGS = ("-std=c11", "-O3", "-fPIC", "-fno-math-errno", "-ffp-contract=off", "-Wall", "-Wextra")
 INSTRUCTIONS = {
@@ -75,7 +75,7 @@ def _build(place: Path, compiler: str, flags: tuple[str, ...]) -> Path:
     def compile_one(unit: tuple[Path, str]) -> str:
         source, name = unit
         target = place / f"{source.stem}-{name}.o"
-        own = [*FLAGS, *INSTRUCTIONS[name], f"-DISA={name}", *flags]
+        own = [*FLAGS, *INSTRUCTIONS[name], *EVERY.get(source.name, ()), f"-DISA={name}", *flags]
         _said(compiler, [*own, "-c", str(source), "-o", str(target)])
         return str(target)
 

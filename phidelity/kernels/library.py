@@ -32,6 +32,8 @@ SIGNATURES: dict[str, tuple[object, ...]] = {
     "phi_norm_quantise": (_P, _P, _F, _I, _L, _P),
     "phi_swiglu_quantise": (_P, _I, _L, _P),
     "phi_matmul": (_P, _P, _I, _P, _L, _I),
+    "phi_attend": (_P, _P, _L, _P, _L, _I, _P, _I),
+    "phi_store": (_P, _P, _P, _L, _P, _I),
     "phi_block_qkv": (_P, _I, _P, _F, _P, _P, _P, _I, _I, _P, _P),
     "phi_block_rest": (_P, _I, _P, _P, _P, _F, _P, _P, _P, _P),
 }
@@ -61,6 +63,7 @@ class Library:
             function = getattr(self.call, name)
             function.argtypes, function.restype = arguments, None
         self.call.phi_choose.restype = ctypes.c_char_p
+        self.call.phi_read.argtypes, self.call.phi_read.restype = (_P, _L), ctypes.c_uint64
         self.isa = self.choose(isa)
         self.set_threads(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 

@@ -2,6 +2,7 @@
 #pragma once
 #include <stdint.h>
 
+#include "attend.h"
 #include "product.h"
 #include "rows.h"
 
@@ -31,6 +32,7 @@ static inline struct tokens phi_tokens(const void *activations, int n, long colu
 /* The kernels of the chosen instruction set. */
 const struct products *phi_products(void);
 const struct row_kernels *phi_rows(void);
+const struct attend_kernels *phi_attention(void);
 
 /* y[t, r] = or += row r of w times token t; y has `stride` floats from token to token. */
 void phi_matmul(const struct phi_matrix *w, const void *activations, int n, float *y, long stride, int adds);

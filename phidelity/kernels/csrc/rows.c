@@ -4,25 +4,11 @@
 #include <math.h>
 #include <string.h>
 
+#include "exponential.h"
 #include "product.h"
 #include "rows.h"
 
 enum { LANES = 16 };
-
-static int32_t bits_of(float x) {
-    int32_t bits;
-    memcpy(&bits, &x, 4);
-    return bits;
-}
-
-static float float_of(int32_t bits) {
-    float x;
-    memcpy(&x, &bits, 4);
-    return x;
-}
-
-/* To the nearest integer, ties to even, for |x| < 2^22: adding this leaves no bits for a fraction. */
-static const float TO_INTEGER = 12582912.0f;
 
 static const int32_t INFINITE = 0x7f800000;
 
@@ -74,22 +60,6 @@ static void norm(const float *x, const float *weight, float eps, long n, float *
     for (long i = 0; i < n; i++) y[i] = x[i] * r * weight[i];
 }
 
-/* e^x to about 1e-7 of it, for x clamped to +-87: 2^n times a polynomial on |rest| <= ln(2) / 2. */
-static inline float exponential(float x) {
-    x = x > 87.0f ? 87.0f : x;
-    x = x < -87.0f ? -87.0f : x;
-    float shifted = x * 1.44269504f + TO_INTEGER, n = shifted - TO_INTEGER;
-    float rest = (x - n * 0.693359375f) + n * 2.12194440e-4f;
-    float p = 1.9875691500e-4f;
-    p = p * rest + 1.3981999507e-3f;
-    p = p * rest + 8.3334519073e-3f;
-    p = p * rest + 4.1665795894e-2f;
-    p = p * rest + 1.6666665459e-1f;
-    p = p * rest + 5.0000001201e-1f;
-    p = p * rest * rest + rest + 1.0f;
-    return p * float_of((int32_t)((uint32_t)(bits_of(shifted) - bits_of(TO_INTEGER) + 127) << 23));
-}
-
 static void swiglu(const float *gate, const float *up, long n, float *y) {
     for (long i = 0; i < n; i++) y[i] = gate[i] / (1.0f + exponential(-gate[i])) * up[i];
 }
@@ -103,6 +73,19 @@ static void rotate(float *x, const float *cos, const float *sin, int n_heads, lo
         }
 }
 
+static uint64_t total(const uint8_t *at, long bytes) {
+    enum { WORDS = 64 };
+    uint64_t lane[WORDS] = {0}, sum = 0;
+    for (long i = 0; i < bytes; i += sizeof lane)
+        for (int l = 0; l < WORDS; l++) {
+            uint64_t word;
+            memcpy(&word, at + i + 8 * l, 8);
+            lane[l] += word;
+        }
+    for (int l = 0; l < WORDS; l++) sum += lane[l];
+    return sum;
+}
+
 #define JOIN(a, b) a##_##b
 #define NAMED(a, b) JOIN(a, b)
-const struct row_kernels NAMED(rows, ISA) = {quantise, norm, swiglu, rotate};
+const struct row_kernels NAMED(rows, ISA) = {quantise, norm, swiglu, rotate, total};

@@ -19,6 +19,8 @@ struct row_kernels {
     void (*swiglu)(const float *gate, const float *up, long n, float *y);
     /* The two halves of each of n_heads heads rotate by the angles of this token, cos and sin [n / 2]. */
     void (*rotate)(float *x, const float *cos, const float *sin, int n_heads, long n);
+    /* The sum of the 64-bit words of `bytes` bytes, a multiple of 512. */
+    uint64_t (*total)(const uint8_t *at, long bytes);
 };
 
 extern const struct row_kernels rows_portable, rows_avx2, rows_avx512;
