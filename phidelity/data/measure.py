@@ -104,6 +104,8 @@ class Measured:
         self.link_share: float = meta.get("link_share", 0.0)
         self.chrome_share: float = meta.get("chrome_share", 0.0)
         """Shares of a page in links, and in furniture that was left out, as its reader counted them."""
+        self.quality: float | None = meta.get("quality")
+        """The classifier's mark, where the document has one."""
         self.language: Language = language_of(meta.get("language", "en"))
         self.text = text if self.syntax else prose(text)
         """What is judged: the prose, outside of fenced code and of rows of tables; of code the whole."""

@@ -110,6 +110,14 @@ RULES: tuple[Rule, ...] = (
         f"{_FINEWEB}: 0.1 as published, 0.01 as coded",
     ),
     Rule("fineweb_newlines", _PROSE, scores.newlines, "at most", 0.3, _FINEWEB),
+    Rule(
+        "ours_quality",
+        _TEXT,
+        scores.quality,
+        "at least",
+        1.0,
+        "ours, low as befits a proxy; FineWeb-Edu: 3 of a teacher's 5",
+    ),
     Rule("starcoder_longest_line", _CODE, code_scores.longest_line, "at most", 1000, _STARCODER),
     Rule("starcoder_mean_line", _CODE, code_scores.mean_line, "at most", 100, _STARCODER),
     Rule("starcoder_alphanumeric", _CODE, code_scores.alphanumeric, "at least", 0.25, _STARCODER),
@@ -135,7 +143,7 @@ def select_rules(thresholds: Mapping[str, float] | None = None, without: Sequenc
 def score(text: str, profile: Profile, rules: Sequence[Rule] = RULES, meta: Mapping[str, Any] = {}) -> dict[str, float]:
     """Every score of a text by the name of its rule; those that say nothing of such a text are left out.
 
-    Of `meta`, a document's, are read: language (English without), syntax, link_share, chrome_share.
+    Of `meta`, a document's, are read: language (English without), syntax, link_share, chrome_share, quality.
     """
     measured = Measured(text, meta)
     values = ((rule.name, rule.score(measured)) for rule in rules if profile in rule.profiles)

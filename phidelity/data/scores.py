@@ -240,6 +240,11 @@ def packed(m: Measured) -> float:
     return m.packed_share
 
 
+def quality(m: Measured) -> float | None:
+    """How much the text teaches, 0 to 5, by the classifier of data/quality.py; nothing where it does not judge."""
+    return m.quality
+
+
 def share(n: Any, of: Any) -> float:
     """A quotient that is 0 where there is nothing to divide by."""
     return float(n / of) if of else 0.0

@@ -4,7 +4,8 @@ One name in four places: the table `[sft]`, this room's `sft.py`, the folder `sf
 `phi sft`. A table left out is a stage skipped. A stage's keyword arguments say themselves where they come
 from: the name of a stage is that stage's folder; `model` is the nearest earlier model; `models` all earlier
 ones by stage; `architecture`, `judge` and `attacker` come from the recipe's own tables; `open_model` turns a
-checkpoint into a Completer; `crew` says who does the shards of a stage that is cut into some.
+checkpoint into a Completer; `teacher`, which may be absent, too; `crew` says who does the shards of a stage that
+is cut into some.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -91,6 +92,8 @@ class Recipe(Config):
     """Who decides between two answers."""
     attacker: CompleterConfig | None = None
     """Who writes attacks for break-fix."""
+    teacher: CompleterConfig | None = None
+    """Who marks documents for the quality classifier; without it a proxy by kind of source does."""
 
     benchmarks: BenchmarksConfig | None = None
     corpus: CorpusConfig | None = None
@@ -111,7 +114,7 @@ class Recipe(Config):
 
 STAGES: tuple[Stage, ...] = (
     Stage("benchmarks", benchmarks),
-    Stage("corpus", corpus, ("benchmarks", "crew"), sources=corpus_sources),
+    Stage("corpus", corpus, ("benchmarks", "crew", "teacher"), sources=corpus_sources),
     Stage("synthetic", synthetic, ("corpus", "benchmarks")),
     Stage("tokenizer", tokenizer, ("corpus", "synthetic"), sources=tokenizer_sources, optional=("synthetic",)),
     Stage("shards", shards, ("corpus", "synthetic", "tokenizer", "crew"), optional=("synthetic",)),
@@ -129,8 +132,11 @@ STAGES: tuple[Stage, ...] = (
     Stage("export", export, ("model",)),
 )
 
-TABLES = {"architecture": "model", "judge": "judge", "attacker": "attacker"}
+TABLES = {"architecture": "model", "judge": "judge", "attacker": "attacker", "teacher": "teacher"}
 """Keywords of stage functions that a table of the recipe fills."""
+
+OPTIONAL = ("teacher",)
+"""Those that are None where the recipe lacks the table."""
 
 Reads = dict[str, tuple[str, ...]]
 """Keyword -> the stages whose folders fill it."""
@@ -201,7 +207,7 @@ def _missing(recipe: Recipe, stage: Stage, earlier: Sequence[Stage]) -> Iterator
             wanted = "a model of an earlier stage" if keyword in ("model", "models") else f"[{keyword}]"
             yield f"{stage.name} reads {wanted}, which the recipe lacks. Add it, or leave out [{stage.name}]."
     for keyword in stage.reads:
-        if keyword in TABLES and getattr(recipe, TABLES[keyword]) is None:
+        if keyword in TABLES and keyword not in OPTIONAL and getattr(recipe, TABLES[keyword]) is None:
             yield f"{stage.name} needs the table [{TABLES[keyword]}], which the recipe lacks. Add it."
 
 

@@ -46,7 +46,7 @@ def plan(recipe: Recipe, out: Path, stages: Sequence[Stage] = STAGES) -> list[St
         ingredients = Ingredients(
             stage=stage.name,
             config=config.model_dump(mode="json"),
-            tables={TABLES[key]: getattr(recipe, TABLES[key]).model_dump(mode="json") for key in _tables(stage)},
+            tables={TABLES[key]: table.model_dump(mode="json") for key, table in _tables(recipe, stage).items()},
             seed=recipe.seed,
             inputs={name: fingerprints[name] for names in reads.values() for name in names},
             sources=stage.sources(config) if stage.sources else {},
@@ -142,5 +142,7 @@ def _check_unchanged(step: Step, old: Ingredients, verb: str) -> None:
         )
 
 
-def _tables(stage: Stage) -> list[str]:
-    return [keyword for keyword in stage.reads if keyword in TABLES]
+def _tables(recipe: Recipe, stage: Stage) -> dict[str, Config]:
+    """The recipe's tables that a stage is handed, those that may be absent where they are there."""
+    found = {keyword: getattr(recipe, TABLES[keyword]) for keyword in stage.reads if keyword in TABLES}
+    return {keyword: table for keyword, table in found.items() if table is not None}
