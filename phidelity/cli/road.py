@@ -68,7 +68,8 @@ def _run_part(name: str, out: Path | None, assignments: Sequence[str], stage: st
 
     recipe = load_recipe(name, assignments).recipe
     where = out or Path("runs") / recipe.name
-    told = run_part(recipe, where, only=stage, crew=Crew(part=part[0], n_parts=part[1]))
+    crew = Crew(part=part[0], n_parts=part[1])
+    told = run_part(recipe, where, only=stage, crew=crew, environment=os.environ)
     if told.plan == "all":
         return f"{stage}: all shards are done. Next: phi {stage} {name} --out {where}"
     return (

@@ -282,5 +282,6 @@ def read_reply(text: str) -> tuple[float | None, str]:
     except ValueError:
         return None, ""
     mark, subject = said.get("mark"), str(said.get("subject", "")).lower()
-    is_mark = isinstance(mark, int | float) and not isinstance(mark, bool) and 0 <= mark <= HIGHEST
-    return float(mark) if is_mark else None, subject if subject in SUBJECTS else ""
+    if not isinstance(mark, int | float) or isinstance(mark, bool) or not 0 <= mark <= HIGHEST:
+        mark = None
+    return None if mark is None else float(mark), subject if subject in SUBJECTS else ""

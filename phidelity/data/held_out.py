@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from phidelity.data.quality import HIGHEST, LEAST, marked, solve, told
+from phidelity.data.quality import HIGHEST, LEAST, chosen, marked, solve, told
 
 FOLDS = 5
 GOOD = 3.0
@@ -31,17 +31,17 @@ def held_out_marks(
 ) -> dict[str, Any] | None:
     """Figures of the marks on unseen sources; None where there is only one source with marks."""
     rows, targets = marked(marks)
-    said = _predictions(inner, rows, targets, folds([sources[row] for row in rows]))
+    said = _predictions(inner, rows, targets, folds(chosen(sources, rows)))
     if said is None:
         return None
     said, true = np.clip(said[:, 0], 0, HIGHEST), targets[:, 0]
-    tongues = [languages[row] for row in rows]
+    tongues = chosen(languages, rows)
     return {
         **_figures(said, true),
-        "sources": len({sources[row] for row in rows}),
+        "sources": len(set(chosen(sources, rows))),
         "calibration": _calibration(said, true),
         "languages": _grouped(tongues, said, true, lambda n: n >= LEAST),
-        "by_source": _grouped([sources[row] for row in rows], said, true, lambda n: n > 0),
+        "by_source": _grouped(chosen(sources, rows), said, true, lambda n: n > 0),
     }
 
 
@@ -50,7 +50,7 @@ def held_out_subjects(
 ) -> dict[str, Any] | None:
     """How often the subject is named rightly on unseen sources, beside always naming the commonest; None as above."""
     rows, targets = told(subjects, names)
-    said = _predictions(inner, rows, targets, folds([sources[row] for row in rows]))
+    said = _predictions(inner, rows, targets, folds(chosen(sources, rows)))
     if said is None:
         return None
     right = said.argmax(axis=1) == targets.argmax(axis=1)

@@ -149,8 +149,8 @@ def fit(
         if len(rows):
             places = slice(first, first + targets.shape[1])
             coefficients, columns[1][places] = solve(inner, rows, targets)
-            columns[0][:, places] = _weights([several[row] for row in rows], coefficients)
-    judged = [_languages([languages[row] for row in rows]) for rows in (marked(marks)[0], told(subjects, names)[0])]
+            columns[0][:, places] = _weights([several[row] for row in rows.tolist()], coefficients)
+    judged = [_languages(chosen(languages, rows)) for rows in (marked(marks)[0], told(subjects, names)[0])]
     return Grader(columns[0].astype(np.float32), columns[1].astype(np.float32), tuple(names), *judged)
 
 
@@ -166,6 +166,11 @@ def told(subjects: Sequence[str], names: Sequence[str]) -> tuple[np.ndarray, np.
     targets = np.zeros((len(rows), len(names)))
     targets[np.arange(len(rows)), [names.index(subjects[row]) for row in rows]] = 1
     return rows, targets
+
+
+def chosen(values: Sequence[str], rows: np.ndarray) -> list[str]:
+    """Those of some rows."""
+    return [values[int(row)] for row in rows]
 
 
 def save_grader(path: Path, grader: Grader) -> None:

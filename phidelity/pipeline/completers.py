@@ -1,4 +1,4 @@
-"""From a recipe's [judge] and [attacker] to whoever answers: rules, or a model behind an endpoint."""
+"""From a recipe's [judge], [attacker] and [teacher] to whoever answers: rules, or a model behind an endpoint."""
 
 from collections.abc import Mapping
 
@@ -13,6 +13,11 @@ from phidelity.safety.attacks import rules_attacker
 
 def completer(role: str, config: CompleterConfig, environment: Mapping[str, str]) -> Completer:
     """The Completer that `config` describes; a key is taken from `environment` under the name `key_env`."""
+    if config.kind == "rules" and role == "teacher":
+        raise UserError(
+            '[teacher] has kind = "rules", but no rules mark documents. Set kind = "endpoint" with url and model, or '
+            "leave out the table: then a proxy by kind of source marks them."
+        )
     if config.kind == "rules":
         return rules_attacker() if role == "attacker" else _rules_judge(config.allow_code)
     if config.key_env and not environment.get(config.key_env):

@@ -3,19 +3,21 @@
 What phi-4 does to its public documents (report §2.3, App. B), at any size: every document that was read is kept
 or dropped at one step for a counted reason, and every score and decision is kept, so that other thresholds can be
 tried without reading again and every document leads back to where it is from. The work is cut into shards
-(`data/scale.py`) in phases: reading, comparing, joining, refining; who does them changes no byte. Byte budgets are
-taken in the readers' fixed order from what the rules let through, so what stays is a little less.
+(`data/scale.py`) in phases: reading, comparing, joining, teaching, refining; who does them changes no byte. Byte
+budgets are taken in the readers' fixed order from what the rules let through, so what stays is a little less.
 """
 
 import hashlib
 import json
 import os
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from phidelity.completion import Completer
 from phidelity.config import Config, UserError
 from phidelity.data.decontaminate import Index
 from phidelity.data.formats.blob import iso_date
@@ -24,6 +26,17 @@ from phidelity.data.rules import select_rules
 from phidelity.data.scale import ALONE, PLAN, Crew, in_shards, leave_to_one, run_all, write_plan
 from phidelity.data.sources import Source, source_digest, sources_below
 from phidelity.pipeline.evaluation_items import evaluation_items
+from phidelity.pipeline.graded import (
+    GRADES,
+    MARKS,
+    MODEL,
+    QUALITY,
+    RULE,
+    QualityConfig,
+    add_up,
+    existing_marks,
+    teach_shard,
+)
 from phidelity.pipeline.likeness import CLUSTERS, compare, join, plan_pairs
 from phidelity.pipeline.reading import DECISIONS, DOCUMENTS, FUNNEL, PARTS, SCORES, plan_reading, read_shard
 from phidelity.pipeline.refine import (
@@ -36,7 +49,7 @@ from phidelity.pipeline.refine import (
     write_contamination,
 )
 from phidelity.progress import SILENT, Progress
-from phidelity.records import concatenate, read_json, write_json
+from phidelity.records import concatenate, file_sha256, read_json, write_json
 
 Group = Literal["web", "code", "acquired"]
 
@@ -78,6 +91,8 @@ class CorpusConfig(Config):
     """Folders of official evaluation files to decontaminate against, besides the run's own benchmarks."""
     personal: Literal["replace", "keep"] = "replace"
     """Whether e-mail addresses, telephone numbers, keys and the like become placeholders (ours)."""
+    quality: QualityConfig | None = None
+    """The classifier that grades what is left; without the table nothing is graded."""
     samples: int = Field(default=20, ge=0)
     """Dropped documents to show for each reason."""
 
@@ -91,12 +106,49 @@ class CorpusConfig(Config):
 
 
 def corpus(
-    config: CorpusConfig, *, benchmarks: Path, seed: int, out: Path, crew: Crew = ALONE, progress: Progress = SILENT
+    config: CorpusConfig,
+    *,
+    benchmarks: Path,
+    seed: int,
+    out: Path,
+    crew: Crew = ALONE,
+    teacher: Completer | None = None,
+    progress: Progress = SILENT,
 ) -> dict[str, Any]:
     """Write documents.jsonl.zst with the record of every score and decision; the summary counts what came of all."""
+<<<<<<< HEAD
 
     def work(folder: Path) -> dict[str, Any]:
         return _in_phases(config, benchmarks, folder, out, crew, progress)
+=======
+    key = hashlib.sha256(config.model_dump_json().encode()).hexdigest()
+    work = out / f"shards-{key[:12]}"
+    if (out / SUMMARY).exists() and read_json(out / SUMMARY)["config"] == key:
+        return _finish(out, work)
+    rules = select_rules(config.thresholds, config.without)
+    settings = _refining(config, os.path.relpath(benchmarks, work))
+    folders = (work / settings["benchmarks"], *map(Path, config.evaluations))
+    work.mkdir(exist_ok=True)
+    index = evaluation_index(folders, config.allow_list, config.hard_overlap, config.info_overlap)
+
+    if not (work / "read" / PLAN).exists():
+        write_plan(work / "read", plan_reading(_sources(config), _reading(config)))
+    read = run_all(read_shard, work / "read", crew, progress, what="reading")
+    asked = {"budgets": _budgets(config), "min_jaccard": config.min_jaccard}
+    write_plan(work / "pairs", plan_pairs(sum(one["counts"]["documents"] for one in read.values()), asked))
+    run_all(compare, work / "pairs", crew, progress, what="comparing")
+    write_plan(work / "join", {"all": asked})
+    run_all(join, work / "join", crew, progress, what="joining")
+    if config.quality:
+        threshold = next((rule.threshold for rule in rules if rule.name == RULE), None)
+        lesson = {"shards": list(read), "config": config.quality.model_dump(mode="json"), "threshold": threshold}
+        write_plan(work / "teach", {"all": {**lesson, "seed": seed}})
+        lesson_of = partial(teach_shard, teacher=teacher, progress=progress)
+        run_all(lesson_of, work / "teach", crew._replace(engine="local", n_workers=1), what="teaching")
+    write_plan(work / "refine", {name: {"shard": name, "settings": settings} for name in read})
+    run_all(refine_shard, work / "refine", crew, progress, what="refining")
+    leave_to_one(crew)
+>>>>>>> f846b25 (Grade documents in the corpus stage by a taught classifier, lifting starved subjects)
 
     return in_shards(out, config.model_dump_json(), work)
 
@@ -107,6 +159,8 @@ def corpus_sources(config: CorpusConfig) -> dict[str, str]:
     for folder in config.evaluations:
         items = repr(evaluation_items(Path(folder))).encode()
         hashes[folder] = hashlib.sha256(items).hexdigest()
+    if config.quality and config.quality.marks:
+        hashes[config.quality.marks] = file_sha256(existing_marks(config.quality.marks))
     if config.allow_list:
         hashes[config.allow_list] = hashlib.sha256("\n".join(allowed(config.allow_list)).encode()).hexdigest()
     return hashes
@@ -153,7 +207,7 @@ def _budgets(config: CorpusConfig) -> dict[str, int]:
 def _reading(config: CorpusConfig) -> dict[str, Any]:
     """What all shards of reading share."""
     shared = config.model_dump(mode="json", include={"cutoff", "undated", "thresholds", "without", "samples"})
-    return {**shared, "budgets": _budgets(config)}
+    return {**shared, "budgets": _budgets(config), "quality": config.quality is not None}
 
 
 def _refining(config: CorpusConfig, benchmarks: str) -> dict[str, Any]:
@@ -161,7 +215,8 @@ def _refining(config: CorpusConfig, benchmarks: str) -> dict[str, Any]:
     shared = config.model_dump(mode="json", include={"allow_list", "personal", "samples"})
     evaluations = [str(Path(folder).absolute()) for folder in config.evaluations]
     overlaps = {"hard": config.hard_overlap, "info": config.info_overlap}
-    return {**shared, **overlaps, "benchmarks": benchmarks, "evaluations": evaluations}
+    asked = {"benchmarks": benchmarks, "evaluations": evaluations, "quality": config.quality is not None}
+    return {**shared, **overlaps, **asked}
 
 
 def _collect(config: CorpusConfig, work: Path, names: list[str], index: Index, out: Path) -> dict[str, Any]:
@@ -178,12 +233,22 @@ def _collect(config: CorpusConfig, work: Path, names: list[str], index: Index, o
     concatenate(out / SCORES, (work / "read" / name / SCORES for name in names))
     concatenate(out / DECISIONS, (work / phase / name / DECISIONS for name in names for phase in ("read", "refine")))
     concatenate(out / CLUSTERS, [work / "join" / "all" / CLUSTERS])
+<<<<<<< HEAD
     counts = [sum(group["documents"] for group in one["groups"].values()) for one in facts]
     write_json(out / PARTS, {"sizes": sizes, "documents": counts})
+=======
+    if config.quality:
+        for name in (QUALITY, MARKS, MODEL):
+            if (path := work / "teach" / "all" / name).exists():
+                concatenate(out / name, [path])
+        concatenate(out / GRADES, (work / "refine" / name / GRADES for name in names))
+    write_json(out / PARTS, {"sizes": sizes})
+>>>>>>> f846b25 (Grade documents in the corpus stage by a taught classifier, lifting starved subjects)
     lines = (line for name in names for line in (work / "refine" / name / HITS).read_text("utf-8").splitlines())
     write_contamination(out / CONTAMINATION, index, list(map(json.loads, lines)))
     write_json(out / "dropped.json", funnel.report())
-    return {**funnel.balance(), **_facts(config, facts)}
+    quality = add_up(read_json(out / QUALITY), (one["grades"] for one in facts)) if config.quality else None
+    return {**funnel.balance(), **_facts(config, facts), "quality": quality}
 
 
 def _facts(config: CorpusConfig, facts: list[dict[str, Any]]) -> dict[str, Any]:

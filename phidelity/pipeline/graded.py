@@ -11,6 +11,7 @@ proxy, how well both models do on sources they never saw, and each threshold sta
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +19,7 @@ import numpy as np
 from pydantic import Field
 
 from phidelity.completion import Completer
-from phidelity.config import Config, UserError
+from phidelity.config import Config, UserError, parse
 from phidelity.data.annotate import PROXY, SUBJECTS, Candidate, Marked, Sample, proxy_marks, teacher_marks
 from phidelity.data.funnel import Drop
 from phidelity.data.held_out import held_out_marks, held_out_subjects
@@ -34,8 +35,9 @@ from phidelity.data.quality import (
     save_grader,
 )
 from phidelity.data.rules import RULES
+from phidelity.pipeline.reading import SAMPLE
 from phidelity.progress import SILENT, Progress
-from phidelity.records import Document, Record, read_records, write_json, write_records
+from phidelity.records import Document, Record, read_json, read_records, write_json, write_records
 
 QUALITY, MODEL, MARKS, GRADES = "quality.json", "quality.npz", "quality_marks.jsonl", "quality_scores.jsonl.zst"
 RULE = "ours_quality"
@@ -118,8 +120,21 @@ def teach(
     return facts
 
 
-def open_grading(folder: Path, facts: Mapping[str, Any]) -> Grading | None:
-    """What `teach` left in a folder; None where there was too little to learn from."""
+def teach_shard(argument: Any, out: Path, *, teacher: Completer | None, progress: Progress = SILENT) -> dict[str, int]:
+    """The one shard of the phase between joining and refining: `teach` from what all shards of reading drew."""
+    work = out.parents[1]
+    sample = Sample()
+    for name in argument["shards"]:
+        sample.add(read_json(work / "read" / name / SAMPLE))
+    config = parse(QualityConfig, argument["config"], "the plan")
+    facts = teach(sample, config, argument["threshold"], teacher, seed=argument["seed"], out=out, progress=progress)
+    return {"marks": facts["marks"]}
+
+
+@lru_cache(maxsize=1)
+def taught(folder: Path) -> Grading | None:
+    """What `teach` left in a folder, read once in a process; None where there was too little to learn from."""
+    facts = read_json(folder / QUALITY)
     if facts["untaught"]:
         return None
     return Grading(load_grader(folder / MODEL), frozenset(facts["groups"]), facts["threshold"], facts["lifted"])
@@ -166,20 +181,15 @@ def thresholds(
     return {subject: threshold for subject, threshold in lifted.items() if threshold < least}
 
 
-def tally(rows: Iterable[Graded]) -> dict[str, Any]:
-    """Counts of what was graded, decided on and dropped, by subject and language, for `add_up`."""
-    counts: Counter[str] = Counter()
-    for row in rows:
-        counts["documents"] += 1
-        counts["graded"] += row.quality is not None
-        counts["decided"] += row.threshold is not None
-        counts["dropped"] += bool(row.dropped)
-        if row.quality is None:
-            counts[f"ungraded/{row.language}"] += 1
-        if row.threshold is not None:
-            counts[f"decided/{row.subject}"] += 1
-            counts[f"kept/{row.subject}"] += not row.dropped
-    return dict(counts)
+def tally(row: Graded) -> dict[str, int]:
+    """Whether a document was graded, decided on and dropped, by subject and language, as counts for `add_up`."""
+    counts = {"documents": 1}
+    if row.quality is None:
+        return counts | {f"ungraded/{row.language}": 1}
+    counts |= {"graded": 1, "dropped": int(bool(row.dropped))}
+    if row.threshold is None:
+        return counts
+    return counts | {"decided": 1, f"decided/{row.subject}": 1, f"kept/{row.subject}": int(not row.dropped)}
 
 
 def add_up(facts: Mapping[str, Any], tallies: Iterable[Mapping[str, int]]) -> dict[str, Any]:
@@ -205,12 +215,19 @@ def add_up(facts: Mapping[str, Any], tallies: Iterable[Mapping[str, int]]) -> di
     }
 
 
+def existing_marks(name: str) -> Path:
+    """The file of marks that a recipe names, if it is there."""
+    if not Path(name).is_file():
+        raise UserError(f"No file {name!r}, which corpus.quality.marks names. Write it by phi data annotate.")
+    return Path(name)
+
+
 def _marked(
     config: QualityConfig, sample: Sample, teacher: Completer | None, seed: int, progress: Progress
 ) -> list[tuple[Candidate, Marked]]:
     """The documents to learn from, each with its mark."""
     if config.marks:
-        given = {one.id: one for one in read_records(Path(config.marks), Marked)}
+        given = {one.id: one for one in read_records(existing_marks(config.marks), Marked)}
         drawn = sample.drawn(10**9, dropped=False)
         if found := [(one, given[one.id]) for one in drawn if one.id in given]:
             return found

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from phidelity.data.annotate import Sample
 from phidelity.data.dedup import BANDS, Signature, sign
 from phidelity.data.funnel import Drop, Funnel
 from phidelity.data.rules import Rule, decide, score, select_rules
@@ -22,9 +23,13 @@ from phidelity.records import Document, Record, atomic, read_json, read_records,
 SHARD_BYTES = 16 << 20
 """Bytes as stored from which on a further file begins another shard (ours); a file is never divided."""
 DOCUMENTS, SCORES, DECISIONS = "documents.jsonl.zst", "scores.jsonl.zst", "decisions.jsonl.zst"
+<<<<<<< HEAD
 FUNNEL = "funnel.json"
 PARTS = "parts.json"
 """Where each shard's documents lie in the joined file, so that they can be read alone."""
+=======
+FUNNEL, SAMPLE = "funnel.json", "sample.json"
+>>>>>>> f846b25 (Grade documents in the corpus stage by a taught classifier, lifting starved subjects)
 
 
 class Scores(Record):
@@ -72,6 +77,8 @@ class Reading(Record):
     thresholds: dict[str, float]
     without: tuple[str, ...]
     samples: int
+    quality: bool
+    """Whether documents are drawn that a classifier may learn from."""
 
 
 class Table(NamedTuple):
@@ -107,7 +114,7 @@ def plan_reading(sources: Sequence[Source], settings: Mapping[str, Any]) -> dict
 def read_shard(argument: Any, out: Path) -> dict[str, int]:
     """Read, score and judge the documents of a shard; see `Reading`."""
     asked = Reading.model_validate(argument)
-    funnel = Funnel(asked.samples)
+    funnel, sample = Funnel(asked.samples), Sample() if asked.quality else None
     table: dict[str, list[Any]] = {"ids": [], "groups": [], "sizes": []}
     signatures: list[Signature] = []
     ends = [0]
@@ -117,7 +124,7 @@ def read_shard(argument: Any, out: Path) -> dict[str, int]:
         record_writer(out / DECISIONS) as decided,
         atomic(out / "shingles.bin") as shingles,
     ):
-        for item in _judged(asked, funnel):
+        for item in _judged(asked, funnel, sample):
             if isinstance(item, Document):
                 signature, found = sign(item.text)
                 signatures.append(signature)
@@ -134,6 +141,8 @@ def read_shard(argument: Any, out: Path) -> dict[str, int]:
     np.save(out / "ends.npy", np.array(ends, dtype=np.int64))
     write_json(out / "table.json", table)
     write_json(out / FUNNEL, funnel.saved())
+    if sample:
+        write_json(out / SAMPLE, sample.saved())
     return {"documents": len(signatures)}
 
 
@@ -211,7 +220,7 @@ def _cut(source: Source) -> Iterator[list[str] | None]:
     yield files
 
 
-def _judged(asked: Reading, funnel: Funnel) -> Iterator[Document | Scores | Decision]:
+def _judged(asked: Reading, funnel: Funnel, sample: Sample | None) -> Iterator[Document | Scores | Decision]:
     """Documents that stay, and the records of what was measured and of what goes."""
     rules = select_rules(asked.thresholds, asked.without)
     taken: dict[str, int] = defaultdict(int)
@@ -230,6 +239,8 @@ def _judged(asked: Reading, funnel: Funnel) -> Iterator[Document | Scores | Deci
         else:
             scores, drop = _measured(item, rules)
             yield scores
+            if sample:
+                sample.offer(item, dropped=drop is not None)
             if drop:
                 yield count_drop(funnel, item, "rules", drop)
             else:

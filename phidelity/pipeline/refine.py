@@ -1,4 +1,4 @@
-"""Third phase of stage `corpus`, a shard at a time: duplicates out, evaluation problems out, persons out.
+"""Last phase of stage `corpus`, a shard at a time: duplicates, poor texts, evaluation problems and persons out.
 
 What leaves a shard is final: documents, the record of what went, the overlaps with evaluation problems with both texts,
 and the counts of which the summary is made. Where something was taken out of a document, its meta says where and what
@@ -17,6 +17,7 @@ from phidelity.data.decontaminate import Index, build_index, overlap, side_by_si
 from phidelity.data.funnel import Drop, Funnel
 from phidelity.data.pii import redact
 from phidelity.pipeline.evaluation_items import evaluation_items
+from phidelity.pipeline.graded import GRADES, judge, tally, taught
 from phidelity.pipeline.likeness import read_drops
 from phidelity.pipeline.reading import DECISIONS, DOCUMENTS, FUNNEL, count_drop, kept_documents, language_of, size_of
 from phidelity.records import Document, atomic, record_writer, write_json
@@ -31,16 +32,26 @@ def refine_shard(argument: Any, out: Path) -> dict[str, int]:
     gone = read_drops(work / "join" / "all", name)
     folders = (work / settings["benchmarks"], *map(Path, settings["evaluations"]))
     index = evaluation_index(folders, settings["allow_list"], settings["hard"], settings["info"])
+    grading = taught(work / "teach" / "all") if settings["quality"] else None
     funnel, facts = Funnel(settings["samples"]), _no_facts()
+    grades: Counter[str] = Counter()
     with (
         record_writer(out / DOCUMENTS) as keep,
         record_writer(out / DECISIONS) as decided,
         atomic(out / HITS, "w") as hits,
+        record_writer(out / GRADES) as graded,
     ):
         for number, document in enumerate(kept_documents(work / "read", name)):
             if number in gone:
                 decided(count_drop(funnel, document, *gone[number]))
                 continue
+            if grading:
+                document, grade, drop = judge(grading, document)
+                graded(grade)
+                grades.update(tally(grade))
+                if drop:
+                    decided(count_drop(funnel, document, "quality", drop))
+                    continue
             if hit := overlap(index, document.text):
                 shown = side_by_side(index, hit, document.id, document.source)
                 hits.write(json.dumps(shown, ensure_ascii=False) + "\n")
@@ -56,7 +67,7 @@ def refine_shard(argument: Any, out: Path) -> dict[str, int]:
             _count(facts, document)
             keep(document)
     write_json(out / FUNNEL, funnel.saved())
-    write_json(out / FACTS, facts)
+    write_json(out / FACTS, {**facts, "grades": grades})
     return {"documents": sum(one["documents"] for one in facts["groups"].values())}
 
 

@@ -12,11 +12,12 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from phidelity.cached import CachedCompleter
 from phidelity.config import UserError
 from phidelity.data.scale import ALONE, Crew, PartDone
 from phidelity.device import describe_device, make_repeatable, peak_memory, reset_peak_memory
@@ -52,6 +53,9 @@ from phidelity.progress import SILENT, Progress, readable_size
 from phidelity.records import atomic, write_json
 
 log = logging.getLogger(__name__)
+
+ANSWERS = Path("answers") / "teacher.jsonl"
+"""What a teacher was asked and said, beside the stages: --force makes a stage again, and pays for nothing twice."""
 
 _PATIENCE = 60
 """Seconds that a task of an array waits for another that prepares the stage (ours)."""
@@ -97,7 +101,14 @@ def run(
 
 
 def run_part(
-    recipe: Recipe, out: Path, *, only: str, crew: Crew, stages: Sequence[Stage] = STAGES, progress: Progress = SILENT
+    recipe: Recipe,
+    out: Path,
+    *,
+    only: str,
+    crew: Crew,
+    stages: Sequence[Stage] = STAGES,
+    environment: Mapping[str, str] | None = None,
+    progress: Progress = SILENT,
 ) -> PartDone:
     """Do one part of a stage's shards, as a task of an array does: nothing is joined or published.
 
@@ -115,11 +126,10 @@ def run_part(
         return PartDone("all", 0, 0)
     with _plain_errors(out):
         _begin_together(step)
-        worker = _Worker(recipe.seed, steps, {}, crew, progress)
+        worker = _Worker(recipe.seed, steps, _tables(recipe, [step], environment or {}), crew, progress)
         try:
-            step.stage.function(
-                step.config, **worker.arguments(step), seed=recipe.seed, out=step.partial, progress=progress
-            )
+            with worker.arguments(step) as arguments:
+                step.stage.function(step.config, **arguments, seed=recipe.seed, out=step.partial, progress=progress)
         except PartDone as told:
             return told
     raise AssertionError(f"{only} went on to the end in one part of an array")
@@ -154,9 +164,9 @@ class _Worker:
         make_repeatable()
         reset_peak_memory()
         recorder = Recorded(self._progress, step.partial)
-        with _timed(step):
+        with _timed(step), self.arguments(step) as arguments:
             summary = step.stage.function(
-                step.config, **self.arguments(step), seed=self._seed, out=step.partial, progress=recorder
+                step.config, **arguments, seed=self._seed, out=step.partial, progress=recorder
             )
             outputs = hash_outputs(step.partial)
         manifest = Manifest(
@@ -171,8 +181,18 @@ class _Worker:
         write_manifest(step.partial, manifest)
         return manifest
 
-    def arguments(self, step: Step) -> dict[str, Any]:
-        """The keyword arguments of the stage's function: folders, tables, and who answers."""
+    @contextmanager
+    def arguments(self, step: Step) -> Iterator[dict[str, Any]]:
+        """The keyword arguments of the stage's function: folders, tables, and who answers; a teacher's are kept."""
+        arguments = self._arguments(step)
+        with ExitStack() as held:
+            if teacher := arguments.get("teacher"):
+                arguments["teacher"] = held.enter_context(
+                    closing(CachedCompleter(teacher, step.folder.parent / ANSWERS))
+                )
+            yield arguments
+
+    def _arguments(self, step: Step) -> dict[str, Any]:
         root = step.folder.parent
         arguments: dict[str, Any] = {}
         for keyword in step.stage.reads:
