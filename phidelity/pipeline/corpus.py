@@ -27,14 +27,12 @@ from phidelity.data.scale import ALONE, PLAN, Crew, in_shards, leave_to_one, run
 from phidelity.data.sources import Source, source_digest, sources_below
 from phidelity.pipeline.evaluation_items import evaluation_items
 from phidelity.pipeline.graded import (
-    GRADES,
-    MARKS,
-    MODEL,
     QUALITY,
-    RULE,
     QualityConfig,
     add_up,
     existing_marks,
+    join_grades,
+    lesson_plan,
     teach_shard,
 )
 from phidelity.pipeline.likeness import CLUSTERS, compare, join, plan_pairs
@@ -116,39 +114,9 @@ def corpus(
     progress: Progress = SILENT,
 ) -> dict[str, Any]:
     """Write documents.jsonl.zst with the record of every score and decision; the summary counts what came of all."""
-<<<<<<< HEAD
 
     def work(folder: Path) -> dict[str, Any]:
-        return _in_phases(config, benchmarks, folder, out, crew, progress)
-=======
-    key = hashlib.sha256(config.model_dump_json().encode()).hexdigest()
-    work = out / f"shards-{key[:12]}"
-    if (out / SUMMARY).exists() and read_json(out / SUMMARY)["config"] == key:
-        return _finish(out, work)
-    rules = select_rules(config.thresholds, config.without)
-    settings = _refining(config, os.path.relpath(benchmarks, work))
-    folders = (work / settings["benchmarks"], *map(Path, config.evaluations))
-    work.mkdir(exist_ok=True)
-    index = evaluation_index(folders, config.allow_list, config.hard_overlap, config.info_overlap)
-
-    if not (work / "read" / PLAN).exists():
-        write_plan(work / "read", plan_reading(_sources(config), _reading(config)))
-    read = run_all(read_shard, work / "read", crew, progress, what="reading")
-    asked = {"budgets": _budgets(config), "min_jaccard": config.min_jaccard}
-    write_plan(work / "pairs", plan_pairs(sum(one["counts"]["documents"] for one in read.values()), asked))
-    run_all(compare, work / "pairs", crew, progress, what="comparing")
-    write_plan(work / "join", {"all": asked})
-    run_all(join, work / "join", crew, progress, what="joining")
-    if config.quality:
-        threshold = next((rule.threshold for rule in rules if rule.name == RULE), None)
-        lesson = {"shards": list(read), "config": config.quality.model_dump(mode="json"), "threshold": threshold}
-        write_plan(work / "teach", {"all": {**lesson, "seed": seed}})
-        lesson_of = partial(teach_shard, teacher=teacher, progress=progress)
-        run_all(lesson_of, work / "teach", crew._replace(engine="local", n_workers=1), what="teaching")
-    write_plan(work / "refine", {name: {"shard": name, "settings": settings} for name in read})
-    run_all(refine_shard, work / "refine", crew, progress, what="refining")
-    leave_to_one(crew)
->>>>>>> f846b25 (Grade documents in the corpus stage by a taught classifier, lifting starved subjects)
+        return _in_phases(config, benchmarks, folder, out, seed, crew, teacher, progress)
 
     return in_shards(out, config.model_dump_json(), work)
 
@@ -178,10 +146,17 @@ def _sources(config: CorpusConfig) -> list[Source]:
 
 
 def _in_phases(
-    config: CorpusConfig, benchmarks: Path, work: Path, out: Path, crew: Crew, progress: Progress
+    config: CorpusConfig,
+    benchmarks: Path,
+    work: Path,
+    out: Path,
+    seed: int,
+    crew: Crew,
+    teacher: Completer | None,
+    progress: Progress,
 ) -> dict[str, Any]:
-    """The four phases, each a plan in a folder of `work`; then what the shards left is joined in `out`."""
-    select_rules(config.thresholds, config.without)
+    """The phases, each a plan in a folder of `work`; then what the shards left is joined in `out`."""
+    rules = select_rules(config.thresholds, config.without)
     settings = _refining(config, os.path.relpath(benchmarks, work))
     folders = (work / settings["benchmarks"], *map(Path, config.evaluations))
     index = evaluation_index(folders, config.allow_list, config.hard_overlap, config.info_overlap)
@@ -194,6 +169,11 @@ def _in_phases(
     run_all(compare, work / "pairs", crew, progress, what="comparing")
     write_plan(work / "join", {"all": asked})
     run_all(join, work / "join", crew, progress, what="joining")
+    if config.quality:
+        lesson = lesson_plan(config.quality, rules, list(read), seed)
+        write_plan(work / "teach", {"all": lesson})
+        teaching = partial(teach_shard, teacher=teacher, progress=progress)
+        run_all(teaching, work / "teach", crew._replace(engine="local", n_workers=1), what="teaching")
     write_plan(work / "refine", {name: {"shard": name, "settings": settings} for name in read})
     run_all(refine_shard, work / "refine", crew, progress, what="refining")
     leave_to_one(crew)
@@ -233,17 +213,8 @@ def _collect(config: CorpusConfig, work: Path, names: list[str], index: Index, o
     concatenate(out / SCORES, (work / "read" / name / SCORES for name in names))
     concatenate(out / DECISIONS, (work / phase / name / DECISIONS for name in names for phase in ("read", "refine")))
     concatenate(out / CLUSTERS, [work / "join" / "all" / CLUSTERS])
-<<<<<<< HEAD
     counts = [sum(group["documents"] for group in one["groups"].values()) for one in facts]
     write_json(out / PARTS, {"sizes": sizes, "documents": counts})
-=======
-    if config.quality:
-        for name in (QUALITY, MARKS, MODEL):
-            if (path := work / "teach" / "all" / name).exists():
-                concatenate(out / name, [path])
-        concatenate(out / GRADES, (work / "refine" / name / GRADES for name in names))
-    write_json(out / PARTS, {"sizes": sizes})
->>>>>>> f846b25 (Grade documents in the corpus stage by a taught classifier, lifting starved subjects)
     lines = (line for name in names for line in (work / "refine" / name / HITS).read_text("utf-8").splitlines())
     write_contamination(out / CONTAMINATION, index, list(map(json.loads, lines)))
     write_json(out / "dropped.json", funnel.report())

@@ -34,10 +34,10 @@ from phidelity.data.quality import (
     products,
     save_grader,
 )
-from phidelity.data.rules import RULES
+from phidelity.data.rules import RULES, Rule
 from phidelity.pipeline.reading import SAMPLE
 from phidelity.progress import SILENT, Progress
-from phidelity.records import Document, Record, read_json, read_records, write_json, write_records
+from phidelity.records import Document, Record, concatenate, read_json, read_records, write_json, write_records
 
 QUALITY, MODEL, MARKS, GRADES = "quality.json", "quality.npz", "quality_marks.jsonl", "quality_scores.jsonl.zst"
 RULE = "ours_quality"
@@ -120,6 +120,12 @@ def teach(
     return facts
 
 
+def lesson_plan(config: QualityConfig, rules: Sequence[Rule], shards: Sequence[str], seed: int) -> dict[str, Any]:
+    """What the one shard of teaching is to work on; without the rule in force nothing will be decided."""
+    threshold = next((rule.threshold for rule in rules if rule.name == RULE), None)
+    return {"shards": shards, "config": config.model_dump(mode="json"), "threshold": threshold, "seed": seed}
+
+
 def teach_shard(argument: Any, out: Path, *, teacher: Completer | None, progress: Progress = SILENT) -> dict[str, int]:
     """The one shard of the phase between joining and refining: `teach` from what all shards of reading drew."""
     work = out.parents[1]
@@ -179,6 +185,14 @@ def thresholds(
         if subject and len(marks) >= _FEW and sum(w for mark, w in marks if mark >= least) < wanted:
             lifted[subject] = round(min(least, max(floor, _mark_at(marks, wanted))), 3)
     return {subject: threshold for subject, threshold in lifted.items() if threshold < least}
+
+
+def join_grades(work: Path, shards: Sequence[str], out: Path) -> None:
+    """Put what teaching left, and the grades of all shards, beside the stage's outputs."""
+    for name in (QUALITY, MARKS, MODEL):
+        if (path := work / "teach" / "all" / name).exists():
+            concatenate(out / name, [path])
+    concatenate(out / GRADES, (work / "refine" / name / GRADES for name in shards))
 
 
 def tally(row: Graded) -> dict[str, int]:

@@ -23,13 +23,9 @@ from phidelity.records import Document, Record, atomic, read_json, read_records,
 SHARD_BYTES = 16 << 20
 """Bytes as stored from which on a further file begins another shard (ours); a file is never divided."""
 DOCUMENTS, SCORES, DECISIONS = "documents.jsonl.zst", "scores.jsonl.zst", "decisions.jsonl.zst"
-<<<<<<< HEAD
-FUNNEL = "funnel.json"
+FUNNEL, SAMPLE = "funnel.json", "sample.json"
 PARTS = "parts.json"
 """Where each shard's documents lie in the joined file, so that they can be read alone."""
-=======
-FUNNEL, SAMPLE = "funnel.json", "sample.json"
->>>>>>> f846b25 (Grade documents in the corpus stage by a taught classifier, lifting starved subjects)
 
 
 class Scores(Record):
