@@ -218,7 +218,10 @@ def _collect(config: CorpusConfig, work: Path, names: list[str], index: Index, o
     lines = (line for name in names for line in (work / "refine" / name / HITS).read_text("utf-8").splitlines())
     write_contamination(out / CONTAMINATION, index, list(map(json.loads, lines)))
     write_json(out / "dropped.json", funnel.report())
-    quality = add_up(read_json(out / QUALITY), (one["grades"] for one in facts)) if config.quality else None
+    quality = None
+    if config.quality:
+        join_grades(work, names, out)
+        quality = add_up(read_json(out / QUALITY), (one["grades"] for one in facts))
     return {**funnel.balance(), **_facts(config, facts), "quality": quality}
 
 
