@@ -12,7 +12,6 @@ from phidelity.problems import columns, prompts, world
 from phidelity.problems.columns import BAND, result, sum_split, work
 from phidelity.problems.families import (
     BENCHMARK,
-    FAMILIES,
     assistant_message,
     check,
     conversation,
@@ -22,6 +21,9 @@ from phidelity.problems.families import (
     item,
     training_problem,
     user_message,
+)
+from phidelity.problems.families import (
+    MINIATURES as FAMILIES,
 )
 from phidelity.problems.item import SPLITS
 

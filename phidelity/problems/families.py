@@ -1,19 +1,42 @@
 """All families of problems, and what is said about one: the user's message, the answer, the record.
 
 `training_problem`, `development_problem` and `held_out_problem` give the records that training, the choice of
-prompt formats, and evaluation work with. A family keeps the message of the benchmark that it stands for.
+prompt formats, and evaluation work with. The miniatures keep the message of the benchmark that they stand for; the
+course (docs/problems.md), which textbooks and chats are made of, asks its bare question.
 """
 
 from phidelity.problems import prompts
+from phidelity.problems.algebra import ALGEBRA
 from phidelity.problems.arithmetic import MONEY, THINGS
+from phidelity.problems.atlas import ATLAS
+from phidelity.problems.chance import CHANCE
 from phidelity.problems.choices import CHAIN, CHOICES
+from phidelity.problems.dates import CALENDAR
+from phidelity.problems.divisors import DIVISIBILITY
 from phidelity.problems.facts import FACT, UNKNOWN_FACT
 from phidelity.problems.functions import FUNCTION
+from phidelity.problems.geometry import GEOMETRY
+from phidelity.problems.graphs import GRAPHS
 from phidelity.problems.item import Checker, Family, Item, Split
+from phidelity.problems.logic import LOGIC
+from phidelity.problems.measures import MEASURES
+from phidelity.problems.numbers import NUMBERS
 from phidelity.problems.passages import PASSAGE
+from phidelity.problems.polyglot import POLYGLOT
+from phidelity.problems.programs import PROGRAMS
+from phidelity.problems.reading import READING
+from phidelity.problems.worlds import WORLDS
 from phidelity.records import Conversation, Message, Problem
 
-FAMILIES: tuple[Family, ...] = (*THINGS, *MONEY, *CHOICES, CHAIN, PASSAGE, FUNCTION, FACT, UNKNOWN_FACT)
+MINIATURES: tuple[Family, ...] = (*THINGS, *MONEY, *CHOICES, CHAIN, PASSAGE, FUNCTION, FACT, UNKNOWN_FACT)
+"""What the miniature benchmarks are made of."""
+COURSE: tuple[Family, ...] = (
+    *NUMBERS, *DIVISIBILITY, *ALGEBRA, *GEOMETRY, *CHANCE, *MEASURES, *CALENDAR, *LOGIC, *GRAPHS, *WORLDS, *READING,
+    *PROGRAMS, *ATLAS, *POLYGLOT,
+)  # fmt: skip
+"""What textbooks are made of: one family a lesson, each with an explanation of its method."""
+FAMILIES = MINIATURES + COURSE
+_BY_NAME = {one.name: one for one in FAMILIES}
 
 BENCHMARK = {
     "things_en": "math", "things_de": "mgsm", "money_en": "mgsm", "money_de": "mgsm",
@@ -25,7 +48,7 @@ BENCHMARK = {
 
 def family(name: str) -> Family:
     """The family of that name."""
-    return next(one for one in FAMILIES if one.name == name)
+    return _BY_NAME[name]
 
 
 def item(name: str, split: Split, seed: int, index: int) -> Item:
@@ -40,7 +63,9 @@ def check(item: Item, answer: str) -> bool:
 
 def user_message(item: Item) -> str:
     """What the user says: the message of the family's benchmark."""
-    benchmark = BENCHMARK[item.family]
+    benchmark = BENCHMARK.get(item.family)
+    if benchmark is None:
+        return item.question
     if benchmark == "math":
         return prompts.math(item.question)
     if benchmark == "mgsm":
@@ -54,7 +79,7 @@ def user_message(item: Item) -> str:
 
 def assistant_message(item: Item) -> str:
     """The model answer: the steps and the last line, a fenced function, or a sentence."""
-    benchmark = BENCHMARK[item.family]
+    benchmark = BENCHMARK.get(item.family)
     if benchmark == "humaneval":
         return f"```python\n{item.answer}```"
     if benchmark == "simpleqa":
@@ -80,7 +105,7 @@ def conversation(item: Item, source: str) -> Conversation:
 def problem(item: Item) -> Problem:
     """The record of an item: the user's message, the reference, and the name of the checker that decides."""
     meta = {
-        "family": item.family, "benchmark": BENCHMARK[item.family], "language": item.language,
+        "family": item.family, "benchmark": BENCHMARK.get(item.family, "course"), "language": item.language,
         "split": item.split, "stratum": item.stratum, "template": item.template, "question": item.question,
     }  # fmt: skip
     shown = {"prompt": "code", "entry_point": "entry_point", "test": "test", "options": "options", "subject": "subject"}

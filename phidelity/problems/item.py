@@ -3,7 +3,8 @@
 Two things keep a held-out problem out of training by construction, whatever the seed. Its *key* (the operands,
 the fact, the parameters) falls into a bucket by a fixed hash, and each bucket belongs to one split. Beyond that a test
 problem may use a wording that training never uses (stratum `template`) or values that training never uses
-(stratum `range`); with neither it is stratum `seen`: familiar words and values, a new combination.
+(stratum `range`); with neither it is stratum `seen`: familiar words and values, a new combination. Families made by
+`topic.py` go further: their test problems have both, values and wordings of their own.
 """
 
 import random
@@ -13,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Split = Literal["train", "development", "test"]
-Stratum = Literal["seen", "range", "template"]
+Stratum = Literal["seen", "range", "template", "both"]
 Checker = Literal["number", "letter", "text", "code"]
 
 SPLITS: tuple[Split, ...] = ("train", "development", "test")
@@ -62,6 +63,12 @@ class Family:
     """Whether an answer is right, recomputed from the item's meta."""
     wordings: Mapping[str, int]
     """How many wordings training uses and how many are held out: keys `train` and `template`."""
+    area: str = ""
+    title: str = ""
+    lesson: tuple[str, ...] = ()
+    """Ways to explain the method, for textbooks."""
+    difficulty: Mapping[str, Any] = field(default_factory=dict)
+    """The named parameters and their values."""
 
     def item(self, split: Split, seed: int, index: int) -> Item:
         """Problem `index` of a split: a function of the arguments alone."""

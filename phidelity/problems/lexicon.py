@@ -25,3 +25,14 @@ THINGS: tuple[tuple[str, str], ...] = (
 def things(language: str) -> tuple[str, ...]:
     """The things in one language."""
     return tuple(english if language == "en" else german for english, german in THINGS)
+
+
+PEOPLE = (
+    "Aisha", "Amara", "Anders", "Anika", "Arjun", "Astrid", "Beatriz", "Bilal", "Carmen", "Chen", "Chiara", "Dmitri",
+    "Elena", "Elif", "Emeka", "Esther", "Fatima", "Femi", "Freya", "Gabriel", "Grace", "Hana", "Hassan", "Hiroshi",
+    "Imani", "Ines", "Ingrid", "Isaac", "Ivan", "Jamal", "Jasper", "Jonas", "Kaito", "Kavya", "Kofi", "Leila",
+    "Liam", "Lucia", "Malik", "Marta", "Mateo", "Mei", "Milan", "Miriam", "Nadia", "Naveen", "Nora", "Oluwaseun",
+    "Omar", "Pablo", "Priya", "Quentin", "Rafael", "Rania", "Rohan", "Ruth", "Samuel", "Sanjay", "Selma", "Sofia",
+    "Stefan", "Tariq", "Thandi", "Tomas", "Uma", "Valentina", "Viktor", "Wei", "Yara", "Yusuf", "Zainab", "Zoe",
+)  # fmt: skip
+"""First names from many places, for the course."""

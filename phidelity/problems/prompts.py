@@ -32,7 +32,7 @@ SIMPLEQA = "{question}"
 
 ANSWER_WORD: dict[str, str] = {
     "en": "Answer", "de": "Antwort", "es": "Respuesta", "fr": "Réponse", "ru": "Ответ", "sw": "Jibu", "bn": "উত্তর",
-    "ja": "答え", "te": "సమాధానం", "th": "คำตอบ", "zh": "答案",
+    "ja": "答え", "pt": "Resposta", "it": "Risposta", "hi": "उत्तर", "te": "సమాధానం", "th": "คำตอบ", "zh": "答案",
 }  # fmt: skip
 """The word that opens the last line of an answer, in each language."""
 UNKNOWN = "I do not know."
