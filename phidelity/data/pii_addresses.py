@@ -22,6 +22,8 @@ _HOST = re.compile(
     r" ?(?:[^\W_](?:[\w-]{0,61}[^\W_])?(?:\.| ?[\[({<](?:dot|DOT)[\])}>] ?))+"
     r"([A-Za-z]{2,24}|[^\W\d_A-Za-z]{2,24})(?![A-Za-z0-9_(\[]|\.\w)"
 )
+_SPELT = re.compile(r"\b[A-Za-z0-9._%+-]{1,64} AT [A-Za-z0-9-]+(?: DOT [A-Za-z0-9-]+)* DOT ([A-Za-z]{2,24})\b")
+"""With the signs as words in capitals."""
 _LISTED = re.compile(r"<([A-Za-z0-9._%+-]{1,64} at (?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,24})>")
 """As list archives write it."""
 _REMOTE = re.compile(r":[\w~./-]*(?:/|\.git)")
@@ -38,16 +40,23 @@ def emails(text: str) -> Iterator[tuple[int, int]]:
             yield at.start() - len(before) + local.start(), host.end()
     for match in _LISTED.finditer(text):
         yield match.span(1)
+    if " DOT " in text:
+        yield from (match.span() for match in _SPELT.finditer(text) if _is_last(match[1].lower()))
 
 
 def _is_mail(local: str, host: re.Match[str], text: str) -> bool:
     """Whether the host is one, and the whole no remote such as git@host.org:repository."""
     last = host[1].lower()
     remote = local in ("git", "hg", "svn") or _REMOTE.match(text, host.end(), host.end() + 80)
-    return (len(last) == 2 or last in _DOMAINS or not last.isascii()) and not remote
+    return _is_last(last) and not remote
+
+
+def _is_last(last: str) -> bool:
+    return len(last) == 2 or last in _DOMAINS or not last.isascii()
 
 
 _V4 = re.compile(r"\d(?<![\w.-].)(?<![A-Za-z]/.)\d{0,2}\.\d{1,3}\.\d{1,3}\.\d{1,3}(?![\w-]|\.[\w-])")
+_PORT = re.compile(r":\d{2,5}\b")
 _V6 = re.compile(r"[23](?<![\w:.].)[0-9A-Fa-f]{3}:(?:[0-9A-Fa-f]{0,4}:){1,6}[0-9A-Fa-f]{0,4}(?![\w:]|\.\d)")
 _NUMBERED = re.compile(
     r"(?:version|release|revision|section|chapter|build|update|ver|rev|v)s?[ .:=-]*\Z", re.IGNORECASE
@@ -61,7 +70,9 @@ def v4(text: str) -> Iterator[tuple[int, int]]:
     """Public addresses of version 4; four single digits are a version or a section unless called an address."""
     for match in _V4.finditer(text):
         before = text[max(0, match.start() - 16) : match.start()]
-        small = all(len(part) == 1 for part in match[0].split(".")) and not _ADDRESSED.search(before)
+        small = all(len(part) == 1 for part in match[0].split(".")) and not (
+            _ADDRESSED.search(before) or _PORT.match(text, match.end())
+        )
         if not small and not _NUMBERED.search(before) and _is_public(match[0]):
             yield match.span()
 

@@ -76,7 +76,10 @@ _ABROAD = re.compile(
     r"(?:\+(?<![\w+.)\-].)|00(?<![\w+.)\-]..)(?=[1-9]))\d{1,3}(?:[ .\u00a0-]?\(0?\d{0,4}\))?"
     r"(?:[ ./\u00a0-]?\d){5,12}(?!\w|[.,-]\d)"
 )
-_AMERICAN = re.compile(r"(?:\([2-9]\d\d\) ?|[2-9](?<![\w.,+-].)\d\d[ .-])[2-9]\d\d[ .-]\d{4}(?!\w|[.,-]\d)")
+_AMERICAN = re.compile(
+    r"(?:1(?<![\w.,+-].)[ .-]\(?[2-9]\d\d\)?[ .\u2011-]|\([2-9]\d\d\) ?|[2-9](?<![\w.,+-].)\d\d[ .\u2011-])"
+    r"[2-9]\d\d[ .\u2011-]\d{4}(?!\w|[.,-]\d)"
+)
 _DIALLED = re.compile(r"[(\d](?<![\w+.,-].)(?:[ ./()-]{0,2}\d){6,14}(?!\w|[.,-]\d)")
 _CALLED = re.compile(
     r"(?:\b(?:tel|telephone|phone|telefon|telefono|teléfono|téléphone|fon|fax|mobile|mobil|cell|call|whatsapp)"
@@ -96,7 +99,7 @@ def phones(text: str) -> Iterator[tuple[int, int]]:
             yield match.span()
     yield from (match.span() for match in _AMERICAN.finditer(text) if not _BOOK.search(_before(text, match)))
     for match in _DIALLED.finditer(text):
-        if _CALLED.search(_before(text, match)) and not _YEARS.fullmatch(match[0]):
+        if _CALLED.search(_before(text, match)) and _is_dialled(match[0]):
             yield match.span()
 
 
@@ -105,6 +108,12 @@ def _can_be_dialled(code: str, rest: str, whole: str) -> bool:
     if code == "1":
         return len(rest) == 10 and rest[0] in "23456789"
     return 7 <= len(code) + len(rest) <= 15 and (whole[0] == "+" or not whole.isdigit())
+
+
+def _is_dialled(number: str) -> bool:
+    """Whether digits can be a number to call: not two years, and pairs only where they begin with 0."""
+    pairs = all(len(group) < 3 for group in re.findall(r"\d+", number))
+    return not _YEARS.fullmatch(number) and (not pairs or number.lstrip("(")[0] == "0")
 
 
 def _before(text: str, match: re.Match[str]) -> str:

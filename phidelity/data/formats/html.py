@@ -43,6 +43,8 @@ _CHROME = frozenset(
     )
 )
 """Roles, classes and ids of elements that are furniture."""
+_MENU = re.compile(r"(?!(?:has|with|no|without|is|show|open)[-_])[\w-]+[-_](?:nav|menu|navigation)")
+"""Further names of menus, such as sidebar-nav."""
 _ONLY_LINKS = 0.8
 """Share of characters in links from which a block without a sentence is furniture (ours)."""
 _CODE_CLASS = re.compile(r"(?:language|lang|highlight|brush)[-:]\s?([A-Za-z][\w+#]{0,14})")
@@ -242,8 +244,10 @@ def _is_chrome(node: LexborNode, tag: str) -> bool:
         return False
     if "hidden" in given or "display:none" in (given.get("style") or "").replace(" ", ""):
         return tag != "body"
-    marks = {given.get("role") or "", given.get("id") or "", *(given.get("class") or "").split()}
-    return tag not in ("body", "main", "article") and not _CHROME.isdisjoint(mark.lower() for mark in marks)
+    if tag in ("body", "main", "article"):
+        return False
+    marks = f"{given.get('role') or ''} {given.get('id') or ''} {given.get('class') or ''}".lower().split()
+    return not _CHROME.isdisjoint(marks) or any(map(_MENU.fullmatch, marks))
 
 
 def _math(node: LexborNode) -> str:
