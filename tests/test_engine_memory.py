@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from phidelity.checkpoint.packed import packed_bytes
 from phidelity.config import UserError
 from phidelity.engine import memory
-from phidelity.engine.memory import CACHE, available_memory, parse_size, plan
+from phidelity.engine.memory import CACHE, available_memory, cache_bytes, parse_size, plan
 from phidelity.model.config import PHI_4, ModelConfig
 from phidelity.progress import readable_size
 
@@ -42,7 +43,7 @@ def test_phi_4_is_counted_as_published() -> None:
     assert found.cache_per_token == 204_800
     assert found.context_len == 16_384
     assert found.cache == 16_384 * 204_800, "one request of full length, which is more than the usual cache"
-    assert plan(PHI_4, weight_format="q4").weights == pytest.approx(14_659_507_200 * 4.5 / 8, rel=1e-3)
+    assert plan(PHI_4, packed=packed_bytes(PHI_4, "q4")).weights < 9 * GB
 
 
 def test_a_small_model_gets_all_it_can_use_and_no_more() -> None:
@@ -52,10 +53,10 @@ def test_a_small_model_gets_all_it_can_use_and_no_more() -> None:
 
 
 def test_a_budget_takes_from_the_batch_first_and_then_from_the_context() -> None:
-    most = plan(PHI_4, weight_format="q4", cache_format="bf16", budget=30 * GB)
+    most = plan(PHI_4, packed=8_250_000_000, cache_format="bf16", budget=30 * GB)
     assert most.context_len == 16_384
-    sizes = [14, 13.5, 13, 12.5, 12, 11.8]
-    plans = [plan(PHI_4, weight_format="q4", cache_format="bf16", budget=int(size * GB)) for size in sizes]
+    sizes = [14, 12, 11, 10.5, 9.5, 9.1]
+    plans = [plan(PHI_4, packed=8_250_000_000, cache_format="bf16", budget=int(size * GB)) for size in sizes]
     for size, found in zip(sizes, plans, strict=True):
         assert found.total <= size * GB
         assert found.context_len * found.cache_per_token <= found.cache, "one request of full length fits"
@@ -63,6 +64,14 @@ def test_a_budget_takes_from_the_batch_first_and_then_from_the_context() -> None
     contexts = [found.context_len for found in plans]
     assert contexts == sorted(contexts, reverse=True)
     assert contexts[0] > contexts[-1] >= 256
+
+
+def test_phi_4_in_q4_serves_its_whole_context_in_eleven_gigabytes_and_a_half() -> None:
+    size = packed_bytes(PHI_4, "q4")
+    assert plan(PHI_4, packed=size, cache_format="int8", budget=int(11.5 * GB)).context_len == 16_384
+    assert cache_bytes(PHI_4, "int8") == 2 * 40 * 10 * (128 + 4)
+    with pytest.raises(UserError, match=r"--memory gives 8.0 GB, but it needs 9.\d GB: 8.\d GB of weights"):
+        plan(PHI_4, packed=size, cache_format="int8", budget=8 * GB)
 
 
 def test_a_budget_that_is_too_small_is_refused_with_the_numbers() -> None:

@@ -8,6 +8,7 @@ from phidelity.checkpoint import hub
 from phidelity.checkpoint.gguf import open_gguf
 from phidelity.checkpoint.huggingface import INDEX, FolderWeights, index_files
 from phidelity.checkpoint.naming import read_config
+from phidelity.checkpoint.packed import HEADER, PackedWeights
 from phidelity.checkpoint.release import release_notes
 from phidelity.checkpoint.weights import Checkpoint, Weights, load
 from phidelity.model.config import ModelConfig
@@ -25,13 +26,16 @@ class Seen(NamedTuple):
     config: ModelConfig
     tokenizer: Tokenizer
     notes: tuple[str, ...]
+    n_bytes: int | None = None
+    """What serving holds of it in memory; None where that is the whole model in fp32."""
 
 
 def look(source: Path | str) -> Seen:
     """What a checkpoint is; of a hub id only the small files are fetched."""
     if not hub.is_hub_id(source):
         weights = open_weights(source)
-        return Seen(weights.source, weights.form, weights.config, weights.tokenizer, weights.notes)
+        size = weights.n_bytes if isinstance(weights, PackedWeights) else None
+        return Seen(weights.source, weights.form, weights.config, weights.tokenizer, weights.notes, size)
     folder, name = hub.fetch(str(source), weights=False)
     tokenizer = Tokenizer.load(folder)
     n_files = len(index_files(folder)) if (folder / INDEX).is_file() else 1
@@ -40,7 +44,7 @@ def look(source: Path | str) -> Seen:
 
 
 def open_weights(source: Path | str, progress: Progress = SILENT) -> Weights:
-    """The weights at `source`, none of them read yet: a Hugging Face folder, a GGUF file or a hub id.
+    """The weights at `source`, none of them read yet: a Hugging Face or packed folder, a GGUF file or a hub id.
 
     A hub id is fetched first, as far as it is not in the cache. What was normalised is logged, a line each.
     """
@@ -50,6 +54,8 @@ def open_weights(source: Path | str, progress: Progress = SILENT) -> Weights:
         weights = FolderWeights(fetched.folder, fetched.source)
     elif Path(source).suffix.lower() == ".gguf":
         weights = open_gguf(Path(source))
+    elif (Path(source) / HEADER).is_file():
+        weights = PackedWeights(Path(source))
     else:
         weights = FolderWeights(Path(source))
     for note in weights.notes:
@@ -58,5 +64,6 @@ def open_weights(source: Path | str, progress: Progress = SILENT) -> Weights:
 
 
 def open_checkpoint(source: Path | str) -> Checkpoint:
-    """Read the model at `source` onto the CPU in fp32, checking every tensor."""
-    return load(open_weights(source))
+    """Read the model at `source` onto the CPU, checking every tensor: packed as it is, any other in fp32."""
+    weights = open_weights(source)
+    return weights.load() if isinstance(weights, PackedWeights) else load(weights)

@@ -102,7 +102,8 @@ def _open(where: Path, memory: str | None) -> Any:
     from phidelity.engine.memory import available_memory, parse_size, plan
 
     budget = parse_size(memory) if memory else None
-    planned = plan(look(where).config, budget=budget, available=available_memory())
+    seen = look(where)
+    planned = plan(seen.config, budget=budget, available=available_memory(), packed=seen.n_bytes)
     click.echo("\n".join(planned.lines()), err=True)
     return open_model(
         where,

@@ -69,14 +69,18 @@ def plan(
     *,
     budget: int | None = None,
     available: int | None = None,
+    packed: int | None = None,
     weight_format: str = "f32",
     cache_format: str = "f32",
     n_running: int = 64,
 ) -> MemoryPlan:
-    """What fits `budget`, or without one what is usual; a `UserError` where that is more than `available`."""
-    weights = memory_bytes(config, BITS[weight_format], 0)
-    per_token = cache_bytes_per_token(config, BITS[cache_format] / 8)
-    fixed = weights + activations(config) + PROCESS
+    """What fits `budget`, or without one what is usual; a `UserError` where that is more than `available`.
+
+    `packed` is the size of a quantised model, which needs no second layout of its matrices.
+    """
+    weights = memory_bytes(config, BITS[weight_format], 0) if packed is None else packed
+    per_token = cache_bytes(config, cache_format)
+    fixed = weights + activations(config, is_packed=packed is not None) + PROCESS
     least = min(LEAST_CONTEXT, config.context_len)
     limit = min((number for number in (budget, available) if number is not None), default=None)
     room = max(CACHE, config.context_len * per_token) if budget is None else budget - fixed
@@ -90,13 +94,22 @@ def plan(
     return MemoryPlan(weights, cache, fixed - weights - PROCESS, PROCESS, per_token, context, n_running)
 
 
-def activations(config: ModelConfig) -> int:
+def cache_bytes(config: ModelConfig, cache_format: str) -> int:
+    """Bytes of one token's keys and values; `int8` has a float scale for every head's vector."""
+    if cache_format == "int8":
+        return cache_bytes_per_token(config, 1 + 4 / config.head_dim)
+    return cache_bytes_per_token(config, BITS[cache_format] / 8)
+
+
+def activations(config: ModelConfig, *, is_packed: bool = False) -> int:
     """Upper bound of what one step holds besides weights and cache, in fp32."""
     c = config
     rows = STEP_ROWS * (4 * c.d_model + c.d_qkv + 3 * c.d_ff)
     gathered = 2 * GATHERED * c.n_kv_heads * c.head_dim + 2 * GATHERED * c.n_heads
     logits = 3 * 64 * c.vocab_size
     largest_matrix = max(c.vocab_size * c.d_model, 2 * c.d_model * c.d_ff)  # copied once when it is laid out
+    if is_packed:  # kernels attend where keys and values lie, and matrices are read as they were stored
+        return 4 * (rows + logits)
     return 4 * max(rows + gathered + logits, largest_matrix)
 
 

@@ -122,13 +122,10 @@ def cache_bytes_per_token(config: ModelConfig, bytes_per_value: float = 2) -> in
     return int(2 * config.n_layers * config.n_kv_heads * config.head_dim * bytes_per_value)
 
 
-BITS = {"f32": 32.0, "bf16": 16.0, "q8": 8.5, "q4": 4.5}
-"""Bits of one weight or cached value; q8 and q4 are blocks of 32 with a 16-bit scale (GGUF's Q8_0 and Q4_0)."""
+BITS = {"f32": 32.0, "bf16": 16.0}
+"""Bits of one weight or cached value; what a packed model takes is counted in checkpoint/packed.py."""
 
 
 def memory_bytes(config: ModelConfig, bits: float, tokens: int) -> int:
-    """Bytes of the weights at `bits` a value (norms of quantised ones in fp32) and of a bf16 cache of `tokens`."""
-    parts = census(config)
-    norm_bits = bits if bits >= 16 else 32
-    weights = ((parts.total - parts.norms) * bits + parts.norms * norm_bits) / 8
-    return int(weights) + tokens * cache_bytes_per_token(config)
+    """Bytes of the weights at `bits` a value and of a bf16 cache of `tokens`."""
+    return int(census(config).total * bits / 8) + tokens * cache_bytes_per_token(config)
