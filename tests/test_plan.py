@@ -4,7 +4,7 @@ import pytest
 
 from phidelity.config import UserError
 from phidelity.model.config import PHI_4
-from phidelity.train.plan import plan
+from phidelity.train.plan import GPUS, memory_by_choice, plan
 
 
 def test_the_plan_of_phi_4_has_its_published_counts() -> None:
@@ -27,3 +27,42 @@ def test_predicted_hours_follow_from_the_stated_assumption() -> None:
 def test_an_unknown_gpu_gives_no_number_but_the_known_ones() -> None:
     with pytest.raises(UserError, match="known: a100, h100, h200"):
         plan(PHI_4, tokens=10**12, context_len=4096, batch_tokens=2**20, gpu="abacus")
+
+
+def test_the_reported_three_weeks_come_to_the_reported_hours_and_a_quarter_of_the_peak() -> None:
+    """phi-4's card: 1,920 H100, 21 days, 9.8T tokens; derived: 2,813 tokens a second and GPU, 25.6 %."""
+    result = plan(
+        PHI_4, tokens=9_800_000_000_000, context_len=4096, batch_tokens=5760 * 4096, gpus=1920, gpu="h100", days=21
+    )
+    assert result["given"]["gpu_hours"] == 967_680
+    assert round(result["given"]["tokens_per_second_per_gpu"]) == 2813
+    assert round(100 * result["given"]["mfu"]["causal"], 1) == 25.6
+    assert result["days"] != 21, "the prediction does not use what is given"
+    assert result["days_with_failures"] > result["days"]
+
+
+def test_days_without_gpus_say_what_is_missing() -> None:
+    with pytest.raises(UserError, match="expected --gpus and --gpu"):
+        plan(PHI_4, tokens=10**12, context_len=4096, batch_tokens=2**20, days=21)
+
+
+def test_the_flop_of_a_token_are_the_published_ones_at_three_lengths() -> None:
+    by_context = plan(PHI_4, tokens=10**12, context_len=4096, batch_tokens=2**20)["flop_per_token_by_context"]
+    gflop = {length: (round(f["full"] / 1e9, 1), round(f["causal"] / 1e9, 1)) for length, f in by_context.items()}
+    assert gflop == {1024: (87.4, 86.1), 4096: (94.9, 89.9), 16384: (125.1, 105.0)}
+
+
+def test_full_training_fits_one_gpu_of_141_gb_only_with_few_bytes_a_parameter() -> None:
+    table = memory_by_choice(PHI_4, 1, GPUS["h200"])
+    fits = {name: row["tokens_that_fit"]["recomputed"] > 8192 for name, row in table.items()}
+    assert fits == {
+        "fp32 weights, fp32 moments": False,
+        "split weights, fp32 moments": False,
+        "split weights, int8 moments": True,
+        "stochastic weights, bf16 moments": True,
+        "stochastic weights, int8 moments": True,
+    }
+    assert round(table["stochastic weights, int8 moments"]["bytes_per_gpu"] / 2**30) == 82
+    assert (
+        memory_by_choice(PHI_4, 1920, GPUS["h100"])["fp32 weights, fp32 moments"]["tokens_that_fit"]["all kept"] > 4096
+    )

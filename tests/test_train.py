@@ -1,5 +1,6 @@
 """The loop: resuming, accumulation, isolation of packed documents, the schedule and the two DPO batches."""
 
+import contextlib
 import json
 import multiprocessing
 import os
@@ -19,10 +20,10 @@ from phidelity.records import Message, PreferencePair
 from phidelity.tokenizer.bpe import Tokenizer
 from phidelity.tokenizer.bpe import train as learn
 from phidelity.train import loop
-from phidelity.train.checkpointing import restore_snapshot
+from phidelity.train.checkpointing import Snapshots, State
 from phidelity.train.dpo import DpoConfig, encode, margins, train_dpo
 from phidelity.train.loop import Measure, train
-from phidelity.train.optim import OptimConfig, linear_schedule
+from phidelity.train.optim import OptimConfig, learning_rate
 from phidelity.train.tokens import token_objective
 
 CONFIG = ModelConfig(
@@ -51,8 +52,8 @@ def run(
     out: Path, steps: int = 40, batches=lambda step: [a_batch(step)], model: Transformer | None = None
 ) -> Transformer:
     model = model or a_model()
-    measure = Measure(lambda model: {"norm": float(model.norm.weight.sum())}, every=20)
-    train(model, token_objective, batches, steps=steps, optim=OPTIM, out=out, name="test", measure=measure)
+    measure = Measure(lambda model, _: {"norm": float(model.norm.weight.sum())}, every=20)
+    train(model, token_objective, batches, steps=steps, optim=OPTIM, out=out, name="test", measures=[measure])
     return model
 
 
@@ -99,8 +100,7 @@ def test_a_damaged_snapshot_is_passed_over_for_the_one_before(tmp_path: Path, mo
     newest = tmp_path / "broken/training/step-000030/state.safetensors"
     newest.write_bytes(newest.read_bytes()[:-8] + b"damaged!")
     model = a_model()
-    optimizer = loop.adamw(model, OPTIM)
-    assert restore_snapshot(tmp_path / "broken/training", model, optimizer) == 20
+    assert Snapshots(tmp_path / "broken/training").restore(State.begin(model, OPTIM)) == 20
     assert "does not match its hash" in caplog.text
     assert bytes_of(run(tmp_path / "broken")) == bytes_of(whole)
 
@@ -162,23 +162,107 @@ def test_a_packed_document_has_the_logits_it_has_alone() -> None:
             assert torch.allclose(packed[0, start : start + len(ids) - 1], alone[0], atol=1e-5), number
 
 
-def test_the_schedule_rises_to_the_peak_and_falls_straight_to_the_end() -> None:
-    config = OptimConfig(peak_lr=1.0, warmup=0.1, final_lr=0.1)
-    rates = [linear_schedule(step, 100, config) for step in range(100)]
-    assert rates[0] == pytest.approx(0.1)
-    assert rates[9] == pytest.approx(1.0)
-    assert rates[10] == pytest.approx(1.0)
-    assert rates[55] == pytest.approx(0.55)
-    assert rates[-1] == pytest.approx(0.1 + 0.9 / 90)
-    assert linear_schedule(0, 10, OptimConfig(peak_lr=1.0, warmup=0.0)) == 1.0
-
-
 def test_a_loss_that_is_not_finite_stops_the_run_with_advice(tmp_path: Path) -> None:
     model = a_model()
     with torch.no_grad():
         model.norm.weight.fill_(float("inf"))
+    before = bytes_of(model)
     with pytest.raises(UserError, match=r"Lower optim\.peak_lr"):
         run(tmp_path, model=model)
+    assert bytes_of(model) == before, "no step was taken"
+
+
+def a_spiked_objective(at: int, factor: float):
+    """Next-token loss, `factor` times as large in its call number `at`."""
+    calls = iter(range(10**9))
+
+    def objective(model: Transformer, batch: Batch) -> loop.Loss:
+        loss = token_objective(model, batch)
+        return loop.Loss(loss.total * (factor if next(calls) == at else 1.0), loss.n)
+
+    return objective
+
+
+@pytest.mark.parametrize("factor", [100.0, float("nan")])
+def test_a_spike_leaves_weights_moments_and_counts_alone(tmp_path: Path, factor: float) -> None:
+    """As if its step were in the list of steps to pass over; only the later rates say that it was there."""
+    models = [a_model(), a_model()]
+    spiked, listed = OPTIM, OPTIM.model_copy(update={"skip_steps": (80,)})
+    objectives = a_spiked_objective(80, factor), token_objective
+    for number, (optim, objective) in enumerate(zip((spiked, listed), objectives, strict=True)):
+        out = tmp_path / str(number)
+        batches = lambda step: [a_batch(step)]  # noqa: E731
+        rows = train(models[number], objective, batches, steps=90, optim=optim, out=out, name="test")
+        assert [row.get("skipped", 0) for row in rows] == [0] * 8 + [1]
+    assert bytes_of(models[0]) == bytes_of(models[1])
+
+
+def test_a_resumed_run_skips_what_an_unbroken_one_skips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "SAVE_EVERY", 10)
+
+    def go(out: Path, objective: loop.Objective, batches) -> tuple[Transformer, list]:
+        model = a_model()
+        return model, train(model, objective, batches, steps=90, optim=OPTIM, out=out, name="test")
+
+    whole, rows = go(tmp_path / "whole", a_spiked_objective(80, 30.0), lambda step: [a_batch(step)])
+
+    def stop(step: int) -> list[Batch]:
+        if step == 75:
+            raise KeyboardInterrupt
+        return [a_batch(step)]
+
+    with pytest.raises(KeyboardInterrupt):
+        go(tmp_path / "broken", token_objective, stop)
+    resumed, rows_after = go(tmp_path / "broken", a_spiked_objective(10, 30.0), lambda step: [a_batch(step)])
+    assert rows == rows_after
+    assert rows[-1]["skipped"] == 1, "a window that began anew at step 70 would know too little to skip"
+    assert bytes_of(whole) == bytes_of(resumed)
+
+
+def test_sigterm_saves_the_step_at_hand_and_the_run_goes_on_from_it(tmp_path: Path) -> None:
+    def batches(step: int) -> list[Batch]:
+        if step == 17 and not (tmp_path / "broken/training").exists():
+            os.kill(os.getpid(), signal.SIGTERM)
+        return [a_batch(step)]
+
+    with pytest.raises(UserError, match=r"saved step 18 of 40\. Give the same command"):
+        run(tmp_path / "broken", batches=batches)
+    assert [path.name for path in (tmp_path / "broken/training").iterdir()] == ["step-000018"]
+    resumed, whole = run(tmp_path / "broken", batches=batches), run(tmp_path / "whole")
+    assert bytes_of(resumed) == bytes_of(whole)
+    metrics = [(tmp_path / name / "metrics.jsonl").read_text() for name in ("broken", "whole")]
+    assert metrics[0] == metrics[1]
+
+
+@pytest.mark.parametrize(("weights", "moments"), [("split", "int8"), ("stochastic", "bf16")])
+def test_low_memory_training_learns_and_resumes_bit_for_bit(tmp_path: Path, monkeypatch, weights, moments) -> None:
+    monkeypatch.setattr(loop, "SAVE_EVERY", 10)
+    optim = OPTIM.model_copy(update={"weights": weights, "moments": moments})
+    batches = lambda step: [a_batch(0)]  # noqa: E731
+
+    def stop(step: int) -> list[Batch]:
+        if step == 25:
+            raise KeyboardInterrupt
+        return batches(step)
+
+    models = {}
+    for name, tries in (("whole", (batches,)), ("broken", (stop, batches))):
+        for attempt in tries:
+            models[name] = a_model()
+            with contextlib.suppress(KeyboardInterrupt):
+                out = tmp_path / name
+                rows = train(models[name], token_objective, attempt, steps=40, optim=optim, out=out, name="test")
+    assert rows[-1]["loss"] < 0.7 * rows[0]["loss"]
+    parameters = [list(model.parameters()) for model in models.values()]
+    assert all(torch.equal(one, other) for one, other in zip(*parameters, strict=True))
+    assert parameters[0][0].dtype == torch.bfloat16
+
+
+def test_a_snapshot_of_other_batches_is_refused(tmp_path: Path) -> None:
+    batches = lambda step: [a_batch(step)]  # noqa: E731
+    train(a_model(), token_objective, batches, steps=10, optim=OPTIM, out=tmp_path, name="test", data="one order")
+    with pytest.raises(UserError, match=r"fingerprint one order.*another"):
+        train(a_model(), token_objective, batches, steps=20, optim=OPTIM, out=tmp_path, name="test", data="another")
 
 
 TOKENIZER: Tokenizer = learn(["red green blue yes no maybe " * 3], 400)
@@ -228,10 +312,10 @@ def test_a_resumed_dpo_run_equals_an_unbroken_one(tmp_path: Path, monkeypatch: p
     config = DpoConfig(epochs=10, batch_pairs=8, optim=OptimConfig(peak_lr=1e-3, warmup=0.0))
     whole = a_model()
     train_dpo(whole, TOKENIZER, pairs, config, seed=1, out=tmp_path / "whole")
-    monkeypatch.setattr(loop, "linear_schedule", _stopping(12))
+    monkeypatch.setattr(loop, "learning_rate", _stopping(12))
     with pytest.raises(KeyboardInterrupt):
         train_dpo(a_model(), TOKENIZER, pairs, config, seed=1, out=tmp_path / "broken")
-    monkeypatch.setattr(loop, "linear_schedule", linear_schedule)
+    monkeypatch.setattr(loop, "learning_rate", learning_rate)
     resumed = a_model()
     train_dpo(resumed, TOKENIZER, pairs, config, seed=1, out=tmp_path / "broken")
     assert bytes_of(whole) == bytes_of(resumed)
@@ -241,7 +325,7 @@ def _stopping(moment: int):
     def schedule(step: int, steps: int, config: OptimConfig) -> float:
         if step == moment:
             raise KeyboardInterrupt
-        return linear_schedule(step, steps, config)
+        return learning_rate(step, steps, config)
 
     return schedule
 

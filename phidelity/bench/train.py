@@ -21,8 +21,9 @@ import torch
 from phidelity.data.batch import Batch
 from phidelity.model.config import ModelConfig, flop_per_token
 from phidelity.model.transformer import Transformer
+from phidelity.train.checkpointing import State
 from phidelity.train.loop import update
-from phidelity.train.optim import OptimConfig, adamw
+from phidelity.train.optim import OptimConfig
 from phidelity.train.tokens import token_objective
 
 
@@ -79,13 +80,13 @@ def _our_step(shape: Shape) -> tuple[Callable[[], Any], float]:
         rope_theta=10_000.0,
     )
     model = Transformer(config).initialise(torch.Generator().manual_seed(0)).train()
-    optimizer = adamw(model, OptimConfig(peak_lr=1e-3))
+    state = State.begin(model, OptimConfig(peak_lr=1e-3))
     tokens = torch.randint(0, shape.vocab_size, (shape.rows, shape.length + 1))
     positions = torch.arange(shape.length).expand(shape.rows, -1)
     ones, zeros = torch.ones(shape.rows, shape.length), torch.zeros(shape.rows, shape.length, dtype=torch.long)
     batch = Batch(tokens[:, :-1], tokens[:, 1:], ones, positions, zeros)
     flop = flop_per_token(config, shape.length).causal * shape.rows * shape.length
-    return lambda: update(model, token_objective, [batch], optimizer, lr=1e-3, clip=1.0), flop
+    return lambda: update(state, token_objective, [batch], lr=1e-3, clip=1.0), flop
 
 
 def _nanogpt_step(shape: Shape, path: Path) -> tuple[Callable[[], Any], float]:

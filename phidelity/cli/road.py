@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from phidelity.config import UserError
 from phidelity.data.scale import ALONE, Crew, Engine
 from phidelity.pipeline import status as runs
 from phidelity.pipeline.manifest import ROAD
-from phidelity.progress import readable_size
+from phidelity.progress import SILENT, readable_size
 
 IN_SHARDS = ("corpus", "shards")
 """Stages that are cut into shards, which several processes or machines may do."""
@@ -79,18 +80,23 @@ def _run_part(name: str, out: Path | None, assignments: Sequence[str], stage: st
 
 
 def _run(name: str, out: Path | None, assignments: Sequence[str], **choice: Any) -> Path:
-    """Run a recipe with progress on the terminal, and close with a table of what each stage took."""
+    """Run a recipe with progress on the terminal, and close with a table of what each stage took.
+
+    Under torchrun every rank is here, and the first of them speaks.
+    """
     from phidelity.pipeline.recipe import load_recipe
     from phidelity.pipeline.run import run as run_recipe
+    from phidelity.train.parallel import joined
 
     recipe, text = load_recipe(name, assignments)
     where = out or Path("runs") / recipe.name
     try:
-        with terminal.watching() as progress:
+        with joined() as world, terminal.watching() if world.is_first else nullcontext(SILENT) as progress:
             run_recipe(recipe, where, text=text, environment=os.environ, progress=progress, **choice)
     except KeyboardInterrupt:
         raise UserError("Stopped. Nothing is lost: the same command goes on where it stood.") from None
-    click.echo(_table(runs.status(where)))
+    if world.is_first:
+        click.echo(_table(runs.status(where)))
     return where
 
 
@@ -124,11 +130,26 @@ def _figures(stage: runs.StageStatus) -> str:
 @click.argument("recipe")
 @click.option("--gpus", type=click.IntRange(min=1), help="How many GPUs.")
 @click.option("--gpu", help="Which: a100, h100 or h200.")
+@click.option("--days", type=click.FloatRange(min=0, min_open=True), help="Days that such a run is said to have taken.")
+@click.option("--mtbf", default=50_700.0, show_default=True, help="Mean hours between failures of one GPU.")
+@click.option("--save-seconds", default=30.0, show_default=True, help="Training time that a snapshot takes.")
+@click.option("--restart-minutes", default=10.0, show_default=True, help="From a failure to the next step.")
 @set_option
 @json_option
-def plan(recipe: str, gpus: int | None, gpu: str | None, assignments: Sequence[str], as_json: bool) -> None:
+def plan(
+    recipe: str,
+    gpus: int | None,
+    gpu: str | None,
+    days: float | None,
+    mtbf: float,
+    save_seconds: float,
+    restart_minutes: float,
+    assignments: Sequence[str],
+    as_json: bool,
+) -> None:
     """What pretraining by RECIPE needs: parameters, FLOP, memory, days. Allocates nothing."""
     from phidelity.pipeline.recipe import load_recipe
+    from phidelity.train.failures import Assumptions
     from phidelity.train.plan import plan as plan_training
 
     loaded = load_recipe(recipe, assignments).recipe
@@ -142,5 +163,59 @@ def plan(recipe: str, gpus: int | None, gpu: str | None, assignments: Sequence[s
         batch_tokens=budget.batch_tokens,
         gpus=gpus,
         gpu=gpu,
+        days=days,
+        assumed=Assumptions(mtbf, save_seconds, restart_minutes),
     )
-    click.echo(json.dumps(facts) if as_json else terminal.aligned(facts))
+    click.echo(json.dumps(facts) if as_json else _plan_page(facts))
+
+
+def _plan_page(facts: dict[str, Any]) -> str:
+    parts = facts["parameters_by_part"]
+    shares = ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in parts.items())
+    flops = (
+        f"{f['full'] / 1e9:.3g} ({f['causal'] / 1e9:.3g}) in rows of {length:,}"
+        for length, f in facts["flop_per_token_by_context"].items()
+    )
+    memory = {name.replace("_", " "): readable_size(n_bytes) for name, n_bytes in facts["memory"].items()}
+    lines = [
+        f"parameters    {facts['parameters']:,}: {shares}",
+        f"tokens        {facts['tokens']:,} in {facts['steps']:,} steps of {facts['batch_tokens']:,}, rows of "
+        f"{facts['context_len']:,}",
+        f"GFLOP a token {', '.join(flops)}; full credit for attention (causal credit)",
+        f"FLOP in all   {facts['training_flop']:.4g}, causal credit",
+        f"memory, fp32  {', '.join(f'{name} {size}' for name, size in memory.items())}",
+    ]
+    return "\n".join(lines + (_plan_on_gpus(facts) if "assumed" in facts else []))
+
+
+def _plan_on_gpus(facts: dict[str, Any]) -> list[str]:
+    assumed, best = facts["assumed"], facts["failures"][0]
+    machine = f"{assumed['gpus']:,} {assumed['gpu']}"
+    lines = ["", f"memory on each of {machine}, and how many tokens of activations then fit (computed again in full):"]
+    for name, row in facts["memory_by_choice"].items():
+        fits = row["tokens_that_fit"]
+        lines.append(
+            f"  {name:<34}{row['bytes_per_parameter']:>6.2f} bytes a parameter  "
+            f"{readable_size(row['bytes_per_gpu']):>9}  {fits['all kept']:>9,} ({fits['recomputed']:,})"
+        )
+    lines += [
+        "",
+        f"predicted on {machine}, assuming {assumed['mfu_full_credit']:.0%} of a peak of "
+        f"{assumed['peak_flops'] / 1e12:,.0f} TFLOP/s (full credit):",
+        _plan_speed(facts),
+        f"  with failures {facts['days_with_failures']:,.1f} days: {best['failures']:.1f} failures, {best['lost']:.1%} "
+        f"of the time lost ({best['low']:.1%} to {best['high']:.1%}), saving every {best['interval_minutes']:.0f} min,",
+        f"  simulated with {assumed['mtbf_hours']:,.0f} h between failures of a GPU, {assumed['save_seconds']:.0f} s a "
+        f"snapshot, {assumed['restart_minutes']:.0f} min to restart",
+    ]
+    if given := facts.get("given"):
+        lines += ["", f"given, not predicted: {given['days']:g} days on {machine}, whole run:", _plan_speed(given)]
+    return lines
+
+
+def _plan_speed(facts: dict[str, Any]) -> str:
+    mfu = facts["mfu"]
+    return (
+        f"  {facts['tokens_per_second_per_gpu']:,.0f} tokens/s a GPU, {facts['days']:,.1f} days, "
+        f"{facts['gpu_hours']:,.0f} GPU-hours, MFU {mfu['full']:.1%} full credit, {mfu['causal']:.1%} causal"
+    )

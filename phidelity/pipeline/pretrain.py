@@ -30,7 +30,7 @@ def pretrain(
     out: Path,
     progress: Progress = SILENT,
 ) -> dict[str, Any]:
-    """Train a new model on the shards; writes model/, metrics.jsonl, samples.md and training/."""
+    """Train a new model on the shards; writes what `train_on_shards` writes."""
     words = Tokenizer.load(tokenizer)
     if words.vocab_size > architecture.vocab_size:
         raise UserError(

@@ -5,7 +5,6 @@ folder is renamed into place. So a folder with a manifest whose fingerprint fits
 any instant the same command goes on where it stood. Nothing finished is thrown away but by `--force`.
 """
 
-import errno
 import json
 import logging
 import os
@@ -31,11 +30,11 @@ from phidelity.pipeline.manifest import (
     Cost,
     Manifest,
     hash_outputs,
-    output_files,
     read_manifest,
     versions,
     write_manifest,
 )
+from phidelity.pipeline.plain_errors import plain_errors
 from phidelity.pipeline.recipe import STAGES, TABLES, CompleterConfig, Recipe, Stage
 from phidelity.pipeline.report import CARD, write_report
 from phidelity.pipeline.status import RECIPE_JSON, Recorded, locked
@@ -51,6 +50,7 @@ from phidelity.pipeline.steps import (
 )
 from phidelity.progress import SILENT, Progress, readable_size
 from phidelity.records import atomic, write_json
+from phidelity.train.parallel import World
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +59,8 @@ ANSWERS = Path("answers") / "teacher.jsonl"
 
 _PATIENCE = 60
 """Seconds that a task of an array waits for another that prepares the stage (ours)."""
+RANKED = ("pretrain", "midtrain", "sft")
+"""Stages whose training several ranks share, one asked for at a time."""
 
 
 def run(
@@ -86,7 +88,12 @@ def run(
     asked, forced = choose(steps, until, only), dependents(steps, force)
     ahead = [step for step in asked if step in forced or not read_manifest(step.folder)]
     tables = _tables(recipe, ahead, environment or {})
-    with _plain_errors(out):
+    world = World.current()
+    if world.size > 1:
+        _check_ranks(asked, world)
+    if not world.is_first:
+        return _follow(_Worker(recipe.seed, steps, tables, crew, SILENT), asked[0], world)
+    with plain_errors(out):
         out.mkdir(parents=True, exist_ok=True)
         with locked(out):
             check_standing(steps, asked, forced)
@@ -124,7 +131,7 @@ def run_part(
     check_standing(steps, [step], [])
     if read_manifest(step.folder):
         return PartDone("all", 0, 0)
-    with _plain_errors(out):
+    with plain_errors(out):
         _begin_together(step)
         worker = _Worker(recipe.seed, steps, _tables(recipe, [step], environment or {}), crew, progress)
         try:
@@ -148,12 +155,17 @@ class _Worker:
         """The step's manifest, after doing the work if it is not done."""
         if manifest := read_manifest(step.folder):
             log.info("%s: done before (%.1f s)", step.name, manifest.cost.seconds)
+            World.current().agree(False)
             return manifest
         for other in self._steps:
             if other.name in step.inputs and other.name not in self._verified:
                 check_whole(other, contents=True)
                 self._verified.add(other.name)
-        manifest = read_manifest(step.partial) or self._work(step)
+        manifest = read_manifest(step.partial)
+        if manifest:
+            World.current().agree(False)
+        else:
+            manifest = self._work(step)
         _publish(step)
         self._verified.add(step.name)
         log.info("%s: done in %.1f s, %s", step.name, manifest.cost.seconds, readable_size(manifest.size))
@@ -164,10 +176,9 @@ class _Worker:
         make_repeatable()
         reset_peak_memory()
         recorder = Recorded(self._progress, step.partial)
-        with _timed(step), self.arguments(step) as arguments:
-            summary = step.stage.function(
-                step.config, **arguments, seed=self._seed, out=step.partial, progress=recorder
-            )
+        with _timed(step):
+            World.current().agree(True)
+            summary = self.call(step, recorder)
             outputs = hash_outputs(step.partial)
         manifest = Manifest(
             fingerprint=step.ingredients.fingerprint,
@@ -180,6 +191,15 @@ class _Worker:
         )
         write_manifest(step.partial, manifest)
         return manifest
+
+    def call(self, step: Step, progress: Progress) -> dict[str, Any]:
+        """Do the work of a step in its partial folder; every rank does."""
+        with self.arguments(step) as arguments:
+            summary = step.stage.function(
+                step.config, **arguments, seed=self._seed, out=step.partial, progress=progress
+            )
+        World.current().wait()
+        return summary
 
     @contextmanager
     def arguments(self, step: Step) -> Iterator[dict[str, Any]]:
@@ -209,6 +229,23 @@ class _Worker:
             else:
                 arguments[keyword] = root / keyword if step.reads[keyword] else None
         return arguments
+
+
+def _check_ranks(asked: Sequence[Step], world: World) -> None:
+    names = [step.name for step in asked]
+    if len(names) != 1 or names[0] not in RANKED:
+        raise UserError(
+            f"{', '.join(names)} was asked of {world.size} ranks; expected one stage that ranks share: "
+            f"{', '.join(RANKED)}. Do the others without torchrun."
+        )
+
+
+def _follow(worker: _Worker, step: Step, world: World) -> list[Manifest]:
+    """What a rank that is not the first does: the work, if the first says that there is any."""
+    make_repeatable()
+    if world.agree(None):
+        worker.call(step, SILENT)
+    return []
 
 
 def _tables(recipe: Recipe, ahead: Sequence[Step], environment: Mapping[str, str]) -> dict[str, Any]:
@@ -310,48 +347,3 @@ def _timed(step: Step) -> Iterator[None]:
         }
         with open(step.folder.parent / "timings.jsonl", "a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
-
-
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-
-
-@contextmanager
-def _plain_errors(out: Path) -> Iterator[None]:
-    """Turn what the system refuses about `out` into one line with sizes; other errors are left alone."""
-    try:
-        yield
-    except UserError:
-        raise
-    except Exception as error:
-        if _is_full(error):
-            raise UserError(_explain_full(out, error)) from error
-        if isinstance(error, OSError) and _concerns(error, out):
-            raise UserError(
-                f"Cannot write to {error.filename}: {error.strerror}. Expected a folder that you may write to; mend "
-                "that or use another --out."
-            ) from error
-        raise
-
-
-def _is_full(error: Exception) -> bool:
-    """Also for libraries that write outside Python and wrap the system's message."""
-    return (isinstance(error, OSError) and error.errno in _FULL) or os.strerror(errno.ENOSPC) in str(error)
-
-
-def _explain_full(out: Path, error: Exception) -> str:
-    used = sum(path.stat().st_size for path in output_files(out)) if out.is_dir() else 0
-    where = next(folder for folder in (out, *out.absolute().parents) if folder.is_dir())
-    disk = shutil.disk_usage(where)
-    held, free, total = (readable_size(n_bytes) for n_bytes in (used, disk.free, disk.total))
-    return (
-        f"No room to write in {out} ({error}): the run holds {held}, the disk has {free} free of {total}. Make room "
-        "and give the same command: it goes on where it stood."
-    )
-
-
-def _concerns(error: OSError, out: Path) -> bool:
-    refused = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG)
-    if error.errno not in refused or not isinstance(error.filename, str | bytes | os.PathLike):
-        return False
-    path, root = Path(os.fsdecode(error.filename)).absolute(), out.absolute()
-    return path.is_relative_to(root) or root.is_relative_to(path)

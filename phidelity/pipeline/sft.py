@@ -9,7 +9,6 @@ from typing import Any
 
 from pydantic import Field
 
-from phidelity.checkpoint.huggingface import save_checkpoint
 from phidelity.checkpoint.open import open_checkpoint
 from phidelity.config import Config, UserError
 from phidelity.data.batch import pack_rows
@@ -18,8 +17,9 @@ from phidelity.progress import SILENT, Progress
 from phidelity.records import Conversation, read_records
 from phidelity.tokenizer.bpe import Tokenizer
 from phidelity.tokenizer.chat import Rendered, render
-from phidelity.train.loop import Measure, train
+from phidelity.train.loop import Measure, last_loss, train
 from phidelity.train.optim import OptimConfig
+from phidelity.train.shards import save_whole
 from phidelity.train.tokens import token_objective, validation_loss
 
 MAX_DROPPED = 0.01
@@ -64,17 +64,17 @@ def sft(
         optim=config.optim,
         out=out,
         name="sft",
-        measure=Measure(lambda model: validation_loss(model, [("chat", held_out)]), every=max(10, steps // 50 * 10)),
+        measures=[Measure(lambda model, _: validation_loss(model, [("chat", held_out)]), max(10, steps // 50 * 10))],
         progress=progress,
     )
-    save_checkpoint(out / "model", weights, tokenizer)
+    save_whole(out / "model", weights, tokenizer)
     return {
         "conversations": len(rows),
         "dropped": dropped,
         "trained_tokens": packed.n_targets,
         "steps": steps,
         "packing_waste": float((packed.doc_ids < 0).float().mean()),
-        "loss": history[-1]["loss"],
+        "loss": last_loss(history),
         "validation": history[-1]["validation"],
     }
 

@@ -22,7 +22,7 @@ from phidelity.progress import SILENT, Progress
 from phidelity.records import PreferencePair
 from phidelity.tokenizer.bpe import Tokenizer
 from phidelity.tokenizer.chat import render
-from phidelity.train.loop import Loss, Measure, Metrics, train
+from phidelity.train.loop import Loss, Measure, Metrics, last_loss, train
 from phidelity.train.objectives import margin_loss, sequence_logprobs, token_pair_margin
 from phidelity.train.optim import OptimConfig
 
@@ -92,11 +92,11 @@ def train_dpo(
         optim=config.optim,
         out=out,
         name=name,
-        measure=Measure(lambda model: measure(model, held_out or kept), every=max(10, steps // 50 * 10)),
+        measures=[Measure(lambda model, _: measure(model, held_out or kept), every=max(10, steps // 50 * 10))],
         progress=progress,
     )
     after = {key: value for key, value in history[-1].items() if key.startswith("pairs/")}
-    numbers = {"pairs": len(rows), "held_out_pairs": n_held_out, "steps": steps, "loss": history[-1]["loss"]}
+    numbers = {"pairs": len(rows), "held_out_pairs": n_held_out, "steps": steps, "loss": last_loss(history)}
     return numbers | {f"{key}/before": value for key, value in before.items()} | after
 
 

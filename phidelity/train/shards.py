@@ -12,6 +12,7 @@ from pydantic import Field
 from phidelity.checkpoint.huggingface import save_checkpoint
 from phidelity.completion import SamplingParams
 from phidelity.config import Config, UserError
+from phidelity.data.batch import Batch
 from phidelity.data.loader import Loader, validation_batches
 from phidelity.data.mixture import check_epochs, mixture
 from phidelity.engine.llm import LLM
@@ -20,8 +21,9 @@ from phidelity.model.transformer import Transformer
 from phidelity.progress import SILENT, Progress
 from phidelity.records import atomic
 from phidelity.tokenizer.bpe import Tokenizer
-from phidelity.train.loop import Measure, Metrics, train
+from phidelity.train.loop import Measure, Metrics, last_loss, train
 from phidelity.train.optim import OptimConfig
+from phidelity.train.parallel import World, whole
 from phidelity.train.tokens import token_objective, validation_loss
 
 
@@ -38,6 +40,10 @@ class ShardTrainingConfig(Config):
     """Share of training tokens by mixture group (phi-4: Table 5)."""
     max_epochs: float = Field(default=20.0, gt=0)
     """Refuse to repeat a group more often than this (phi-4 repeats synthetic data 13.8 times)."""
+    micro_rows: int = Field(default=0, ge=0)
+    """Rows a forward and backward pass; a step adds up as many as it needs. 0 takes the whole step at once."""
+    save_every: int = Field(default=100, gt=0)
+    """Steps between snapshots (*ours*)."""
     validation_rows: int = Field(default=16, gt=0)
     """Held-out rows of each group for the validation loss."""
     optim: OptimConfig
@@ -55,7 +61,7 @@ def train_on_shards(
     name: str,
     progress: Progress = SILENT,
 ) -> dict[str, Any]:
-    """Train in place; writes model/, metrics.jsonl, samples.md and training/ under `out`."""
+    """Train in place; writes model/, metrics.jsonl, training/, samples/ on the way and samples.md under `out`."""
     n_rows = config.batch_tokens // config.context_len
     steps = config.tokens // config.batch_tokens
     if not n_rows or not steps:
@@ -69,36 +75,55 @@ def train_on_shards(
     portions = mixture(loader.shares, unique, config.tokens)
     check_epochs(portions, config.max_epochs)
 
-    def measure(model: Transformer) -> Metrics:
+    def measure(model: Transformer, _: int) -> Metrics:
         rows = config.validation_rows
         held_out = validation_batches(shards, context_len=config.context_len, batch_rows=rows, max_rows=rows)
         return validation_loss(model, held_out)
 
+    def sample(model: Transformer, step: int) -> Metrics:
+        name = "samples.md" if step == steps else f"samples/step-{step:06d}.md"
+        if full := whole(model, World.current()):
+            write_samples(out / name, full, tokenizer, shards, seed)
+        return {}
+
     history = train(
         model,
         token_objective,
-        lambda step: [loader.batch(step)],
+        lambda step: micro_batches(loader, step, config.micro_rows or n_rows),
         steps=steps,
         optim=config.optim,
         out=out,
         name=name,
-        measure=Measure(measure, every=max(10, steps // 80 * 10)),
+        measures=[Measure(measure, max(10, steps // 80 * 10)), Measure(sample, max(10, steps // 40 * 10))],
+        data=f"{loader.fingerprint} {n_rows}",
+        save_every=config.save_every,
         progress=progress,
     )
-    save_checkpoint(out / "model", model, tokenizer)
-    write_samples(out / "samples.md", model, tokenizer, shards, seed)
+    save_whole(out / "model", model, tokenizer)
     flop = flop_per_token(model.config, config.context_len)
     return {
         "parameters": census(model.config).total,
         "tokens": steps * n_rows * config.context_len,
         "steps": steps,
         "context_len": config.context_len,
-        "loss": history[-1]["loss"],
+        "loss": last_loss(history),
         "validation": {key.removeprefix("validation/"): v for key, v in history[-1].items() if "validation" in key},
         "training_flop": steps * n_rows * config.context_len * flop.causal,
         "mixture": [portion._asdict() for portion in portions],
         "packing_waste": loader.waste,
     }
+
+
+def save_whole(folder: Path, model: Transformer, tokenizer: Tokenizer) -> None:
+    """Write the trained model as a checkpoint; of several ranks, which all must call it, the first writes."""
+    if full := whole(model, World.current()):
+        save_checkpoint(folder, full, tokenizer)
+
+
+def micro_batches(loader: Loader, step: int, micro_rows: int) -> list[Batch]:
+    """The rows of one step in portions of at most `micro_rows`; their order does not depend on it."""
+    first, n_rows = step * loader.batch_rows, loader.batch_rows
+    return [loader.rows(first + at, min(micro_rows, n_rows - at)) for at in range(0, n_rows, micro_rows)]
 
 
 def _check_tokenizer(loader: Loader, tokenizer: Tokenizer) -> None:
@@ -111,6 +136,7 @@ def _check_tokenizer(loader: Loader, tokenizer: Tokenizer) -> None:
 def write_samples(path: Path, model: Transformer, tokenizer: Tokenizer, shards: Path, seed: int) -> None:
     """Continuations of the openings of held-out documents, one of each group, as Markdown."""
     llm = LLM(model, tokenizer, name="samples")
+    path.parent.mkdir(exist_ok=True)
     openings = {}
     for group, batch in validation_batches(shards, context_len=24, batch_rows=1, max_rows=1):
         openings.setdefault(group, tuple(batch.tokens[0, :12].tolist()))
