@@ -167,7 +167,8 @@ def _shown(value: Any) -> str:
 def bench_row(row: dict[str, Any]) -> str:
     """One row of a benchmark's table."""
     ours = f"{row['what']:<20}{row['ours']:>12,.4g} {row['unit']:<12}"
-    return ours + (f"{row['peer']} {row['theirs']:,.4g}, ratio {row['ratio']:.2f}" if row["theirs"] else "")
+    note = f"  ({row['note']})" if row.get("note") else ""
+    return ours + (f"{row['peer']} {row['theirs']:,.4g}, ratio {row['ratio']:.2f}{note}" if row["theirs"] else "")
 
 
 def _print_timed(stream: TextIO, line: str, indent: str = "") -> None:

@@ -11,7 +11,7 @@ from phidelity import terminal
 from phidelity.cli.options import ANY, json_option
 from phidelity.config import UserError
 
-BENCHES = ("train", "data", "generate", "endpoint", "tokenizer", "make-checkpoint", "convert")
+BENCHES = ("train", "data", "generate", "endpoint", "tokenizer", "decode", "prefill", "make-checkpoint", "convert")
 
 
 @click.command()
@@ -19,15 +19,19 @@ BENCHES = ("train", "data", "generate", "endpoint", "tokenizer", "make-checkpoin
 @click.argument("model", type=ANY, required=False)
 @click.option("--peer", "peers", multiple=True, metavar="NAME=PATH", help="A checkout to measure against.")
 @click.option(
-    "--shape", default="phi-4", show_default=True, help="For make-checkpoint; or what differs: n_layers=4,..."
+    "--shape",
+    default="phi-4",
+    show_default=True,
+    help="For make-checkpoint, decode, prefill; or what differs: n_layers=4,...",
 )
 @json_option
 def bench(name: str, model: Path | None, peers: Sequence[str], shape: str, as_json: bool) -> None:
     """Measure speed: `train`, `data`, `generate`, `tokenizer`, or how full `endpoint` keeps a server's slots.
 
+    `decode` and `prefill` measure quantised weights of phi-4's shape against `--peer llama.cpp=BIN`.
     `make-checkpoint` writes a random checkpoint at MODEL, and `convert` streams the one at MODEL into GGUF.
     """
-    from phidelity.bench import convert, data, endpoint, generate, make_checkpoint, tokenizer, train
+    from phidelity.bench import convert, data, decode, endpoint, generate, make_checkpoint, prefill, tokenizer, train
     from phidelity.device import describe_machine
 
     if (name in ("make-checkpoint", "convert")) != (model is not None):
@@ -40,6 +44,8 @@ def bench(name: str, model: Path | None, peers: Sequence[str], shape: str, as_js
         "generate": generate.run,
         "endpoint": endpoint.run,
         "tokenizer": tokenizer.run,
+        "decode": lambda places: decode.run(places, shape),
+        "prefill": lambda places: prefill.run(places, shape),
     }
     if model:
         with terminal.watching(sys.stderr) as progress:

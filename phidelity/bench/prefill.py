@@ -1,0 +1,68 @@
+"""`phi bench prefill`: tokens a second of 512 prompt tokens with q4 weights of phi-4's shape, at depth 0 and 8,192.
+
+As `phi bench decode`: four layers and the head of the last token, scaled by the number of weights; peers in turns.
+`512@8192` is the rate of the four layers themselves, since attention does not scale as weights do.
+"""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from phidelity.bench.decode import best_of_ik, row_of
+from phidelity.bench.llama_bench import Peer, Timed, peers, write_source
+from phidelity.bench.make_checkpoint import shape_of
+from phidelity.bench.packed_shape import KernelAttend, Ours, forward, packed_shape, scale_to_phi_4, seconds
+from phidelity.model.config import ModelConfig
+
+TOKENS, DEPTH, ROUNDS = 512, 8192, 3
+FORMS = (("llama.cpp", "Q4_0"), ("llama.cpp", "Q4_K_M"), ("ik_llama.cpp", "Q4_0"), ("ik_llama.cpp", "Q4_K_M"))
+
+
+def run(places: dict[str, Path], shape: str = "n_layers=4") -> list[dict[str, Any]]:
+    """Rows of the table: what, ours, unit, peer, theirs, ratio, note."""
+    config = shape_of("n_layers=4" if shape == "phi-4" else shape)
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory(prefix="phi-prefill-") as folder:
+        files = _files(config, peers(places), Path(folder))
+        ours = packed_shape(config, "q4")
+        flat, deep = (KernelAttend(config, depth + TOKENS, ours.library) for depth in (0, DEPTH))
+        deep.fill(DEPTH)
+        return [
+            *_rows("512", ours, flat, _timed(files, ours, []), scale_to_phi_4(config)),
+            *_rows("512@8192", ours, deep, _timed(files[:2], ours, ["-d", str(DEPTH)]), 1.0),
+        ]
+
+
+def _files(config: ModelConfig, found: dict[str, Peer], folder: Path) -> list[tuple[Peer, str, Path]]:
+    wanted = [(found[name], form, folder / f"{form}.gguf") for name, form in FORMS if name in found]
+    if wanted:
+        source = write_source(config, folder)
+        for peer, form, path in wanted:
+            if not path.exists():
+                peer.quantise(source, path, form)
+        source.unlink()
+    return wanted
+
+
+def _timed(files: list[tuple[Peer, str, Path]], ours: Ours, extra: list[str]) -> list[Timed]:
+    arguments = ["-p", str(TOKENS), "-n", "0", "-r", "1", *extra]
+    return [Timed(peer, path, form, arguments, ours.library.n_threads) for peer, form, path in files]
+
+
+def _rows(what: str, ours: Ours, attend: KernelAttend, timed: list[Timed], scale: float) -> list[dict[str, Any]]:
+    if not timed:
+        rate = round(_rate(ours, attend) / scale, 3)
+        return [{"what": what, "ours": rate, "unit": "tokens/s", "peer": None, "theirs": None, "ratio": None}]
+    pairs: dict[Timed, list[tuple[float, float]]] = {peer: [] for peer in timed}
+    for _ in range(ROUNDS):
+        for peer in timed:
+            pairs[peer].append((_rate(ours, attend) / scale, peer.rate() / scale))
+    return best_of_ik(
+        [row_of(what, found, "tokens/s", f"{one.peer.name} {one.form}", one.note) for one, found in pairs.items()]
+    )
+
+
+def _rate(ours: Ours, attend: KernelAttend) -> float:
+    return TOKENS / seconds(lambda: forward(ours.model, attend, TOKENS))
