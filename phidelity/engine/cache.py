@@ -31,6 +31,8 @@ class BlockCache:
         self.config = config
         shape = (config.n_layers, n_blocks, 2, config.n_kv_heads, BLOCK, config.head_dim)
         self.data = _zeros(shape, dtype) if device.type == "cpu" else torch.zeros(shape, dtype=dtype, device=device)
+        self.pages = [layer.data_ptr() for layer in self.data]
+        """Address of each layer."""
         self._cells = self.data.view(config.n_layers, -1, config.head_dim)
         self._strips = self.data.view(config.n_layers, -1, BLOCK * config.head_dim)
         self._gathered = self._strips[0][:0]

@@ -28,6 +28,7 @@ from phidelity.engine.speculation import Speculator, measure
 from phidelity.engine.spill import BUDGET, Spill
 from phidelity.engine.stream import TextStream
 from phidelity.engine.worker import Request, Worker
+from phidelity.model.dense import dense
 from phidelity.model.transformer import Transformer
 from phidelity.records import Conversation
 from phidelity.tokenizer import chat
@@ -232,7 +233,7 @@ class LLM:
             shape = (data.shape[0], *data.shape[2:])
             kind = f"{'x'.join(map(str, shape))}-{str(data.dtype).removeprefix('torch.')}"
             spill = Spill(folder, f"{self.name}-{kind}-{runner.arithmetic()}", shape, data.dtype, budget)
-        propose = Speculator(lambda: measure(self.model, runner.sizes)) if self._speculate else None
+        propose = Speculator(lambda: measure(runner.model, runner.sizes)) if self._speculate else None
         return Engine(runner, self._n_known, spill=spill, propose=propose)
 
 
@@ -243,10 +244,12 @@ def open_model(folder: Path, **options: Any) -> LLM:
 
 
 def lay_out(model: Transformer) -> Transformer:
-    """Matrices by columns: products of few rows then skip a transposition.
+    """Matrices packed for the kernels; where torch serves, by columns: products of few rows then skip a transposition.
 
-    Measured: 15 % of their time at 64 rows, 40 % at 16; and fewer sizes of batch that disagree (tiles.py).
+    Measured for torch: 15 % of their time at 64 rows, 40 % at 16; and fewer sizes of batch that disagree (tiles.py).
     """
+    if packed := dense(model, release=True):
+        return packed
     for module in model.requires_grad_(False).modules():
         if isinstance(module, torch.nn.Linear):
             module.weight.data = module.weight.data.t().contiguous().t()

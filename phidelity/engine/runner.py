@@ -1,9 +1,9 @@
 """One forward pass over tokens of many sequences: some decode, some prefill, each a row of one flat batch.
 
-Every token is a row; rows are filled up to one of the sizes of tiles.py, so that on CPU a token's bits are a function
-of the tokens before it and of nothing else: not of companions, chunks, prefix hits or preemption. No step has more
-rows than the largest size. Sequences that attend are grouped, all that decode and all that prefill, and a group that
-would gather too much is split.
+Every token is a row, and on CPU its bits are a function of the tokens before it and of nothing else: not of companions,
+chunks, prefix hits or preemption. Where the kernels serve (model/dense.py, paged.py) that holds by construction. Where
+torch serves alone, rows are filled up to one of the sizes of tiles.py; sequences that attend are grouped, all that
+decode and all that prefill, and a group that would gather too much is split. No step has more rows than the budget.
 """
 
 from collections.abc import Sequence as List
@@ -15,15 +15,20 @@ from torch import Tensor
 
 from phidelity.engine.blocks import BLOCK, NULL
 from phidelity.engine.cache import TILE, BlockAttend, BlockCache, Group, group
+from phidelity.engine.paged import PagedAttend
 from phidelity.engine.sequence import Sequence
-from phidelity.engine.tiles import fingerprint, query_slots, row_sizes
+from phidelity.engine.tiles import SIZES, fingerprint, query_slots, row_sizes
+from phidelity.kernels.library import Library, kernels
 from phidelity.model.config import ModelConfig, cache_bytes_per_token
-from phidelity.model.transformer import Transformer
+from phidelity.model.dense import dense
+from phidelity.model.transformer import Block, Transformer
 
 GATHERED = 1 << 16
 """Columns that one group gathers a layer, unless a single sequence has more (*ours*)."""
 ACCELERATOR_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048)
 """Rows of a batch where bits are not promised (*ours*)."""
+KERNEL_SIZES = (1, 2, *SIZES)
+"""Where any number of rows will do: up to the last of these (*ours*), which are what speculation measures."""
 
 
 class Chunk(NamedTuple):
@@ -53,16 +58,17 @@ class Runner:
         context_len: int,
         step_tokens: int | None = None,
     ) -> None:
-        self.model = model
+        self.model = dense(model) or model
         weight = model.embed.weight
         self.device = weight.device
+        self._library = _library(self.model)
         blocks_per_row = -(-context_len // BLOCK)
         affordable = cache_bytes // (BLOCK * cache_bytes_per_token(model.config, weight.element_size()))
         self.n_blocks = 1 + max(blocks_per_row, min(affordable, n_rows * blocks_per_row))
         self.cache = BlockCache(model.config, self.n_blocks, weight.dtype, self.device)
-        on_cpu = self.device.type == "cpu"
-        self.sizes = row_sizes(model) if on_cpu else ACCELERATOR_SIZES
-        self._n_slots = query_slots(model) if on_cpu else 1
+        on_torch = self.device.type == "cpu" and not self._library
+        self.sizes = row_sizes(model) if on_torch else KERNEL_SIZES if self._library else ACCELERATOR_SIZES
+        self._n_slots = query_slots(model) if on_torch else 1
         self.budget = min(step_tokens or self.sizes[-1], self.sizes[-1])
         """Tokens of one step."""
         self.n_rows = min(n_rows, self.budget)
@@ -74,8 +80,9 @@ class Runner:
         return self.model.config
 
     def arithmetic(self) -> str:
-        """What else than weights decides the bits of keys and values."""
-        return fingerprint(self.model, self.sizes)
+        """What else than weights decides the bits of keys and values, and how they lie in a block."""
+        bits = fingerprint(self.model, self.sizes)
+        return f"{self._library.isa}-{bits}" if self._library else bits
 
     @torch.inference_mode()
     def forward(self, chunks: List[Chunk]) -> Output:
@@ -91,15 +98,18 @@ class Runner:
         tokens, positions = inputs[0, :, 0], inputs[1, :, 0]
         tokens[:n] = _next_tokens(chunks)
         positions[:n] = np.arange(n) + np.repeat(starts - first, counts)
-        blocks = self.tables[np.repeat(rows, counts), positions[:n] // BLOCK]
-        groups = self._groups(rows, starts, counts, first, n_decode, size)
+        if self._library:
+            attend = PagedAttend(self.cache, self._library, self.tables, np.repeat(rows, counts), positions)
+        else:
+            blocks = self.tables[np.repeat(rows, counts), positions[:n] // BLOCK]
+            groups = self._groups(rows, starts, counts, first, n_decode, size)
+            attend = BlockAttend(self.cache, self.cache.places(blocks, positions[:n]), groups)
         on_device = torch.from_numpy(inputs).to(self.device)
-        attend = BlockAttend(self.cache, self.cache.places(blocks, positions[:n]), groups)
         x = self.model(on_device[0], on_device[1], attend)[:, 0]
         return Output(self._logits(x, chunks, first, counts, n), self._finite(x, first, n_decode, n))
 
     def _size(self, n: int) -> int:
-        return next(size for size in self.sizes if size >= n)
+        return n if self._library else next(size for size in self.sizes if size >= n)
 
     def _logits(self, x: Tensor, chunks: List[Chunk], first: np.ndarray, counts: np.ndarray, n: int) -> Tensor:
         """The head on the rows that are wanted, they too in a batch of a known size."""
@@ -148,6 +158,11 @@ class Runner:
         n_slots = -(-int(counts.max()) // tile) * tile
         within = np.minimum(np.arange(n_slots), np.maximum(counts, 1)[:, None] - 1)
         return group(self.cache, tables, starts[:, None] + within, first[:, None] + within, counts, tile)
+
+
+def _library(model: Transformer) -> Library | None:
+    """The kernels, where the blocks run on them and the cache is theirs."""
+    return kernels() if type(model.blocks[0]) is not Block and model.embed.weight.dtype == torch.float32 else None
 
 
 def _next_tokens(chunks: List[Chunk]) -> list[int]:

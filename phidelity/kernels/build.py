@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 SOURCES = Path(__file__).parent / "csrc"
-EVERY = {"rows.c": (), "attend.c": ("-ffp-contract=fast",)}
+EVERY = {"rows.c": (), "dense.c": (), "attend.c": ("-ffp-contract=fast",)}
 """Files of plain loops, compiled once for each instruction set, with flags of their own."""
 COMPILERS = ("cc", "gcc", "clang")
 FLAGS = ("-std=c11", "-O3", "-fPIC", "-fno-math-errno", "-ffp-contract=off", "-Wall", "-Wextra")

@@ -37,6 +37,11 @@ SIGNATURES: dict[str, tuple[object, ...]] = {
     "phi_store": (_P, _P, _P, _L, _P, _I),
     "phi_block_qkv": (_P, _I, _P, _F, _P, _P, _P, _I, _I, _P, _P),
     "phi_block_rest": (_P, _I, _P, _P, _P, _F, _P, _P, _P, _P),
+    "phi_dense_norm": (_P, _I, _P, _F, _L, _P),
+    "phi_dense_product": (_P, _P, _I, _P, _L, _I),
+    "phi_dense_qkv": (_P, _I, _P, _F, _P, _P, _P, _I, _I, _P, _P),
+    "phi_dense_rest": (_P, _I, _P, _P, _P, _F, _P, _P, _P),
+    "phi_dense_attend": (_P, _P, _P, _L, _P, _P, _I, _I, _I, _I, _P),
 }
 """Functions that return nothing, with their arguments (see csrc/phi.h)."""
 
@@ -53,6 +58,20 @@ class Matrix(ctypes.Structure):
         super().__init__(data.ctypes.data, 0 if kind == "q4" else 1, n_rows, n_columns)
         self.bytes = data
         self.name: Kind = kind
+
+
+class DenseMatrix(ctypes.Structure):
+    """`struct phi_dense`: float32 [rows, columns] packed as [rows / 32, columns, 32]; keeps its numbers alive."""
+
+    _fields_ = (("data", _P), ("rows", ctypes.c_int32), ("columns", ctypes.c_int32))
+
+    def __init__(self, data: np.ndarray, n_rows: int, n_columns: int) -> None:
+        assert data.dtype == np.float32
+        assert data.flags.c_contiguous
+        assert len(data) == -(-n_rows // 32) * 32 * n_columns
+        super().__init__(data.ctypes.data, n_rows, n_columns)
+        self.numbers = data
+        self.at = ctypes.addressof(self)
 
 
 class Library:

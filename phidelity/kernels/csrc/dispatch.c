@@ -7,11 +7,13 @@ static struct {
     const struct products *products;
     const struct row_kernels *rows;
     const struct attend_kernels *attend;
-} chosen = {&products_portable, &rows_portable, &attend_portable};
+    const struct dense_kernels *dense;
+} chosen = {&products_portable, &rows_portable, &attend_portable, &dense_portable};
 
 const struct products *phi_products(void) { return chosen.products; }
 const struct row_kernels *phi_rows(void) { return chosen.rows; }
 const struct attend_kernels *phi_attention(void) { return chosen.attend; }
+const struct dense_kernels *phi_dense(void) { return chosen.dense; }
 
 static int can_avx2(void) {
 #if defined(__x86_64__)
@@ -36,15 +38,18 @@ const char *phi_choose(const char *name) {
     int is_any = !*name, serves = 0;
     if (is_any || !strcmp(name, "portable")) {
         chosen.products = &products_portable, chosen.rows = &rows_portable, chosen.attend = &attend_portable;
+        chosen.dense = &dense_portable;
         serves = 1;
     }
 #if defined(__x86_64__)
     if ((is_any || !strcmp(name, "avx2")) && can_avx2()) {
         chosen.products = &products_avx2, chosen.rows = &rows_avx2, chosen.attend = &attend_avx2;
+        chosen.dense = &dense_avx2;
         serves = 1;
     }
     if ((is_any || !strcmp(name, "avx512")) && can_avx512()) {
         chosen.products = &products_avx512, chosen.rows = &rows_avx512, chosen.attend = &attend_avx512;
+        chosen.dense = &dense_avx512;
         serves = 1;
     }
 #endif

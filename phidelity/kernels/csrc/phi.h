@@ -3,6 +3,7 @@
 #include <stdint.h>
 
 #include "attend.h"
+#include "dense.h"
 #include "product.h"
 #include "rows.h"
 
@@ -12,6 +13,12 @@ enum phi_kind { PHI_Q4 = 0, PHI_Q8 = 1 };
 struct phi_matrix {
     const uint8_t *data;
     int32_t kind, rows, columns;
+};
+
+/* A float32 matrix [rows, columns], packed as dense.h describes. */
+struct phi_dense {
+    const float *data;
+    int32_t rows, columns;
 };
 
 static inline long phi_padded(long n, long step) { return (n + step - 1) / step * step; }
@@ -33,6 +40,7 @@ static inline struct tokens phi_tokens(const void *activations, int n, long colu
 const struct products *phi_products(void);
 const struct row_kernels *phi_rows(void);
 const struct attend_kernels *phi_attention(void);
+const struct dense_kernels *phi_dense(void);
 
 /* y[t, r] = or += row r of w times token t; y has `stride` floats from token to token. */
 void phi_matmul(const struct phi_matrix *w, const void *activations, int n, float *y, long stride, int adds);
