@@ -1,7 +1,15 @@
 import pytest
 
 from phidelity.config import UserError
-from phidelity.data.mixture import PHI4_SHARES, check_epochs, mixture, shortfall
+from phidelity.data.mixture import (
+    PHI4_SHARES,
+    check_epochs,
+    described,
+    mixture,
+    mixture_page,
+    multilingual_share,
+    shortfall,
+)
 
 PHI4_UNIQUE = {
     "web": 1_300 * 10**9,
@@ -42,3 +50,28 @@ def test_repeating_beyond_the_limit_is_refused_with_the_shortfall():
     with pytest.raises(UserError, match=r"code: 10\.0 epochs of 10 tokens; 15 more unique tokens"):
         check_epochs(portions, 4.0)
     assert shortfall(portions[0], 4.0) == 0
+
+
+def test_phi4s_table_is_described_with_epochs_and_no_shortfall():
+    facts = described(PHI4_SHARES, PHI4_UNIQUE, 10 * 10**12, 20.0)
+    assert [row["epochs"] for row in facts["groups"]] == [1.154, 5.172, 13.793, 2.439, 1.724]
+    assert not any(row["shortfall"] for row in facts["groups"])
+    assert facts["multilingual_share"] is None
+    page = "\n".join(mixture_page(facts))
+    assert "synthetic       40.0%   4,000,000,000,000     290,000,000,000   13.79" in page
+    assert "no group more than 20 times" in page
+    few = described(PHI4_SHARES, PHI4_UNIQUE, 10 * 10**12, 4.0)
+    missing = {row["group"]: row["shortfall"] for row in few["groups"] if row["shortfall"]}
+    assert missing == {"web_rewrites": 375 * 10**9 - 290 * 10**9, "synthetic": 1000 * 10**9 - 290 * 10**9}
+
+
+def test_groups_that_nobody_counted_are_told_what_they_need():
+    (row,) = described({"web": 1.0, "code": 0.0}, {}, 1001, 4.0)["groups"]
+    assert (row["unique"], row["epochs"], row["shortfall"], row["needed"]) == (None, None, None, 251)
+    assert "at least" in mixture_page(described({"web": 1.0}, {}, 1001, 4.0))[1]
+
+
+def test_the_multilingual_share_is_that_of_training_tokens():
+    shares, unique, foreign = {"web": 0.25, "code": 0.75}, {"web": 1000, "code": 50}, {"web": 400, "elsewhere": 9}
+    assert multilingual_share(shares, unique, foreign) == 0.1
+    assert mixture_page(described(shares, unique, 100, 9.0, foreign))[-1] == "not English: 10.0% of the tokens"

@@ -12,6 +12,7 @@ import click
 from phidelity import terminal
 from phidelity.cli.options import ANY, crew_options, json_option, out_option, part_option, set_option
 from phidelity.config import UserError
+from phidelity.data.mixture import described, mixture_page
 from phidelity.data.scale import ALONE, Crew, Engine
 from phidelity.pipeline import status as runs
 from phidelity.pipeline.manifest import ROAD
@@ -166,6 +167,8 @@ def plan(
         days=days,
         assumed=Assumptions(mtbf, save_seconds, restart_minutes),
     )
+    expected = loaded.shards.expected if loaded.shards else {}
+    facts["mixture"] = described(budget.shares, expected, budget.tokens, budget.max_epochs)
     click.echo(json.dumps(facts) if as_json else _plan_page(facts))
 
 
@@ -185,6 +188,7 @@ def _plan_page(facts: dict[str, Any]) -> str:
         f"FLOP in all   {facts['training_flop']:.4g}, causal credit",
         f"memory, fp32  {', '.join(f'{name} {size}' for name, size in memory.items())}",
     ]
+    lines += ["", *mixture_page(facts["mixture"])]
     return "\n".join(lines + (_plan_on_gpus(facts) if "assumed" in facts else []))
 
 

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from phidelity.config import UserError
 from phidelity.data.look_funnel import funnel_file, show_funnel
+from phidelity.data.mixture import mixture_page
 from phidelity.records import Conversation, Document, PreferencePair, Problem, Record, read_records
 from phidelity.tokenizer.bpe import Tokenizer
 
@@ -33,9 +34,11 @@ def look(path: Path, n: int = 3) -> Iterator[str]:
         yield from show_funnel(funnel, n)
     if path.name == "dropped.json":
         return
+    if plan := next((one for one in (path / "mixture.json", path / "shards/mixture.json") if one.is_file()), None):
+        yield _mixture(plan)
     files = [path] if path.is_file() else sorted([*path.rglob("*.jsonl"), *path.rglob("*.jsonl.zst")])
     kinds = {file: kind for file in files if (kind := kind_of(file))}
-    if not kinds and not funnel:
+    if not kinds and not funnel and not plan:
         raise UserError(
             f"{path} holds no records; expected *.jsonl or *.jsonl.zst of documents, chats, pairs or problems."
         )
@@ -82,6 +85,14 @@ def show(record: Record, tokenizer: Tokenizer | None = None) -> str:
             head, body = "record", record.model_dump_json()
     more = f" ... ({len(body):,} characters)" if len(body) > _LONGEST else ""
     return f"--- {head}\n{body[:_LONGEST]}{more}"
+
+
+def _mixture(path: Path) -> str:
+    """The mixture that the stage `shards` planned."""
+    try:
+        return "\n".join([f"{path}:", *mixture_page(json.loads(path.read_text(encoding="utf-8")))])
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"{path} is damaged or of another version. Make it again with --force shards.") from None
 
 
 def _count(path: Path, kind: type[Record]) -> str:

@@ -6,7 +6,7 @@ and bounds by taste; here the bound is a number, and a mixture beyond it is refu
 """
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from phidelity.config import UserError
 
@@ -66,6 +66,55 @@ def shortfall(portion: Portion, max_epochs: float) -> int:
 def largest_budget(shares: Mapping[str, float], unique: Mapping[str, int], max_epochs: float) -> int:
     """Training tokens until some group is repeated `max_epochs` times."""
     return int(min(unique.get(group, 0) * max_epochs / share for group, share in shares.items() if share))
+
+
+def described(
+    shares: Mapping[str, float],
+    unique: Mapping[str, int],
+    tokens: int,
+    max_epochs: float,
+    foreign: Mapping[str, int] | None = None,
+) -> dict[str, Any]:
+    """The mixture as figures: for each group tokens, unique tokens, epochs, how many are needed, how many missing.
+
+    Groups that `unique` does not count have None there; `foreign` counts those of their tokens that are not English.
+    """
+    check_shares(shares)
+    rows = []
+    for group, share in shares.items():
+        n, needed = unique.get(group), -int(-share * tokens // max_epochs)
+        known = {"unique": n, "epochs": n and round(share * tokens / n, 3), "shortfall": n and max(0, needed - n)}
+        rows.append({"group": group, "share": share, "tokens": round(share * tokens), "needed": needed, **known})
+    return {
+        "tokens": tokens,
+        "max_epochs": max_epochs,
+        "groups": [row for row in rows if row["share"]],
+        "multilingual_share": None if foreign is None else multilingual_share(shares, unique, foreign),
+    }
+
+
+def multilingual_share(shares: Mapping[str, float], unique: Mapping[str, int], foreign: Mapping[str, int]) -> float:
+    """The share of training tokens that are not English: of each group as of its unique tokens (phi-4: about 8 %)."""
+    return round(sum(s * foreign.get(group, 0) / unique[group] for group, s in shares.items() if unique.get(group)), 6)
+
+
+def mixture_page(facts: Mapping[str, Any]) -> list[str]:
+    """What `described` gives, for a terminal."""
+    lines = [f"{'group':<14}{'share':>7}{'tokens':>20}{'unique':>20}{'epochs':>8}  {'shortfall':>18}"]
+    for row in facts["groups"]:
+        counted = row["unique"] is not None
+        lines.append(
+            f"{row['group']:<14}{row['share']:>7.1%}{row['tokens']:>20,}"
+            + (
+                f"{row['unique']:>20,}{row['epochs']:>8.2f}  {row['shortfall']:>18,}"
+                if counted
+                else f"{'at least':>20}{'':>8}  {row['needed']:>18,}"
+            )
+        )
+    lines.append(f"no group more than {facts['max_epochs']:g} times")
+    if facts["multilingual_share"] is not None:
+        lines.append(f"not English: {facts['multilingual_share']:.1%} of the tokens")
+    return lines
 
 
 def check_shares(shares: Mapping[str, float]) -> None:

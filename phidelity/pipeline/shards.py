@@ -9,6 +9,7 @@ then joined in their order.
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from pydantic import Field
 
 from phidelity.config import Config, UserError
 from phidelity.data.loader import pack_shard, save_rows
-from phidelity.data.mixture import PHI4_SHARES, check_epochs, check_shares, largest_budget, mixture
+from phidelity.data.mixture import PHI4_SHARES, check_epochs, check_shares, described, largest_budget, mixture
 from phidelity.data.scale import ALONE, Crew, in_shards, leave_to_one, run_all, write_plan
 from phidelity.data.shards import ShardWriter, groups, open_shard
 from phidelity.pipeline.reading import DOCUMENTS, stretches
@@ -27,6 +28,8 @@ from phidelity.records import Document, read_records, write_json
 from phidelity.tokenizer.bpe import Tokenizer
 
 LONG = "long"
+NATIVE = ("en", "und", "")
+"""Languages that do not count as multilingual: English, and none that could be told, as of code."""
 
 
 class ShardsConfig(Config):
@@ -38,6 +41,8 @@ class ShardsConfig(Config):
     """Organic documents of at least so many tokens join the long ones of midtraining (phi-4: 8192); 0: none."""
     shares: dict[str, float] = PHI4_SHARES
     """Shares of pretraining tokens by group (phi-4: Table 5)."""
+    expected: dict[str, int] = Field(default_factory=dict)
+    """Unique tokens that groups are expected to hold, for `phi plan`; the stage counts its own."""
     tokens: int = Field(default=0, ge=0)
     """Pretraining tokens to plan for; 0 plans for as many as max_epochs allows."""
     context_len: int = Field(default=4096, gt=0)
@@ -63,12 +68,12 @@ def shards(
 
     def work(folder: Path) -> dict[str, Any]:
         write_plan(folder / "tokens", _parts(config, folder, tokenizer, corpus, synthetic))
-        names = run_all(tokenise, folder / "tokens", crew, progress, what="tokenising")
+        done = run_all(tokenise, folder / "tokens", crew, progress, what="tokenising")
         leave_to_one(crew)
-        folders = [folder / "tokens" / name for name in names]
+        folders = [folder / "tokens" / name for name in done]
         unique = _merge(out, [one / "kept" for one in folders], digest)
         validation = _merge(out / "validation", [one / "held_out" for one in folders], digest)
-        plan = _plan(config, unique)
+        plan = _plan(config, unique, _foreign(done.values()))
         write_json(out / "mixture.json", plan)
         return {**plan, "validation": validation, "packing": _pack(out, config.context_len)}
 
@@ -81,6 +86,7 @@ def tokenise(argument: Any, out: Path) -> dict[str, int]:
     work = out.parents[1]
     words = Tokenizer.load(work / argument["tokenizer"])
     writers: dict[tuple[str, str], ShardWriter] = {}
+    foreign: Counter[str] = Counter()
     source = read_records(work / argument["path"], Document, offset=argument["offset"], size=argument["size"])
     for number, (document, ids) in enumerate(_tokenised(source, words)):
         split = "held_out" if _is_held_out(document, config.validation_share) else "kept"
@@ -88,7 +94,10 @@ def tokenise(argument: Any, out: Path) -> dict[str, int]:
             if (split, group) not in writers:
                 writers[split, group] = ShardWriter(out / split, group)
             writers[split, group].add(document.id, ids, (argument["part"], number))
-    return {f"{split}/{group}": writer.close(words.digest)["tokens"] for (split, group), writer in writers.items()}
+            if split == "kept" and document.meta.get("language", "en") not in NATIVE:
+                foreign[f"foreign/{group}"] += len(ids)
+    counts = {f"{split}/{group}": writer.close(words.digest)["tokens"] for (split, group), writer in writers.items()}
+    return {**counts, **foreign}
 
 
 def _parts(config: ShardsConfig, work: Path, tokenizer: Path, corpus: Path, synthetic: Path | None) -> dict[str, Any]:
@@ -157,16 +166,25 @@ def _is_held_out(document: Document, share: float) -> bool:
     return int.from_bytes(digest[:8], "big") < share * 2**64
 
 
-def _plan(config: ShardsConfig, unique: dict[str, int]) -> dict[str, Any]:
+def _foreign(commits: Iterable[dict[str, Any]]) -> dict[str, int]:
+    """Tokens that are not English by group, over all parts."""
+    total: Counter[str] = Counter()
+    for commit in commits:
+        named = {key: n for key, n in commit["counts"].items() if key.startswith("foreign/")}
+        total.update({key.removeprefix("foreign/"): n for key, n in named.items()})
+    return dict(sorted(total.items()))
+
+
+def _plan(config: ShardsConfig, unique: dict[str, int], foreign: dict[str, int]) -> dict[str, Any]:
     tokens = config.tokens or largest_budget(config.shares, unique, config.max_epochs)
     portions = mixture(config.shares, unique, tokens)
     if config.tokens:
         check_epochs(portions, config.max_epochs)
-    epochs = {portion.group: round(portion.epochs, 3) for portion in portions}
+    told = described(config.shares, unique, tokens, config.max_epochs, foreign)
     return {
+        **told,
         "unique_tokens": unique,
+        "foreign_tokens": foreign,
         "shares": config.shares,
-        "tokens": tokens,
-        "epochs": epochs,
-        "max_epochs": config.max_epochs,
+        "epochs": {row["group"]: row["epochs"] for row in told["groups"]},
     }
