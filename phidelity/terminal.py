@@ -4,12 +4,15 @@
 than two seconds is never drawn; a plain log repeats a long task every ten seconds.
 """
 
+import atexit
 import logging
 import sys
 import time
+import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
+from pathlib import Path
 from typing import Any, TextIO
 
 from rich.console import Console
@@ -22,6 +25,7 @@ from phidelity.progress import Progress as Watcher
 
 DRAW_AFTER = 2.0
 LOG_EVERY = 10.0
+FENCE = '"""'
 
 
 @contextmanager
@@ -38,22 +42,65 @@ def watching(stream: TextIO | None = None) -> Iterator[Watcher]:
         yield Bars(drawing)
 
 
-def ask(prompt: str) -> Iterator[str]:
-    """What a person types until the end of input, a message a line; a line that ends in a backslash goes on.
+def ask(prompt: str, history: Path | None = None) -> Iterator[str]:
+    """What a person types until the end of input, a message at a time.
 
-    Ctrl-C at the prompt ends too.
+    A line that ends in a backslash goes on with the next; three double quotes begin a message of several lines and
+    end it; what is pasted is one message. On a terminal Ctrl-C clears the line, and `history` keeps what was typed.
     """
-    with suppress(ImportError):
-        import readline  # noqa: F401  editing and history of `input`, where the system has it
+    is_terminal = sys.stdin.isatty()
+    if is_terminal:
+        _editing(history)
     while True:
         try:
-            line = input(prompt if sys.stdin.isatty() else "")
-            while line.endswith("\\"):
-                line = line[:-1] + "\n" + input("  " if sys.stdin.isatty() else "")
-            yield line
-        except (EOFError, KeyboardInterrupt):
-            print()
+            yield _message(prompt if is_terminal else "", "  " if is_terminal else "")
+        except EOFError:
+            if is_terminal:
+                print()
             return
+        except KeyboardInterrupt:
+            if not is_terminal:
+                return
+            print("\n(Ctrl-D or /quit leaves.)")
+
+
+def _message(prompt: str, more: str) -> str:
+    line = input(prompt)
+    if not line.startswith(FENCE):
+        while line.endswith("\\"):
+            line = line[:-1] + "\n" + input(more)
+        return line
+    lines = [line.removeprefix(FENCE)]
+    while not lines[-1].rstrip().endswith(FENCE):
+        lines.append(input(more))
+    lines[-1] = lines[-1].rstrip().removesuffix(FENCE)
+    return "\n".join(lines).strip("\n")
+
+
+def _editing(history: Path | None) -> None:
+    """Editing and history of `input`, where the system has it; the file is for its owner alone."""
+    try:
+        import readline
+    except ImportError:
+        return
+    readline.parse_and_bind("set enable-bracketed-paste on")  # what is pasted is one message; Python turns it off
+    if not history:
+        return
+    history.parent.mkdir(parents=True, exist_ok=True)
+    history.touch(mode=0o600)
+    with suppress(OSError):  # a history of another library's form is begun anew
+        readline.read_history_file(history)
+    readline.set_history_length(1000)
+    atexit.register(readline.write_history_file, history)
+
+
+def printable(text: str) -> str:
+    """`text` without what steers a terminal: escape and its like become the signs that stand for them."""
+    return "".join(_sign(char) if unicodedata.category(char) == "Cc" and char not in "\n\t" else char for char in text)
+
+
+def _sign(char: str) -> str:
+    return chr(0x2400 + ord(char)) if ord(char) < 0x20 else "\u2421" if char == "\x7f" else "\ufffd"
 
 
 class Lines:

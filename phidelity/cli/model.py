@@ -2,7 +2,6 @@
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,6 @@ from phidelity import terminal
 from phidelity.cli.options import ANY, FILE, json_option, memory_option, sampling_options
 from phidelity.config import UserError
 from phidelity.pipeline import status as runs
-from phidelity.records import Conversation, Message
 
 
 @click.command()
@@ -55,7 +53,7 @@ def generate(
     params = SamplingParams(**how)
     if source:
         read_prompts(source, params, raw=raw)  # bad lines are told before a model is loaded
-    llm = _open(runs.resolve_model(model), memory)
+    llm = open_llm(runs.resolve_model(model), memory)
     if source and out:
         with terminal.watching(sys.stderr) as progress:
             n = answer_file(llm, source, out, params, raw=raw, progress=progress)
@@ -70,32 +68,7 @@ def generate(
     click.echo(completion.model_dump_json() if as_json else completion.text)
 
 
-@click.command()
-@click.argument("model", type=ANY)
-@sampling_options
-@memory_option
-def chat(model: Path, memory: str | None, **how: Any) -> None:
-    """Talk with MODEL. An empty line starts afresh, Ctrl-D ends."""
-    from phidelity.completion import SamplingParams
-    from phidelity.model.config import census
-
-    params = SamplingParams(**how)
-    where = runs.resolve_model(model)
-    llm = _open(where, memory)
-    is_ours = any((parent / runs.RECIPE_JSON).is_file() for parent in where.resolve().parents)
-    kind = "-parameter miniature trained by Phidelity; not phi-4" if is_ours else " parameters"
-    click.echo(f"{census(llm.model.config).total:,}{kind} ({where}, context {llm.context_len} tokens).")
-    click.echo("An empty line starts afresh, a line that ends in \\ goes on, Ctrl-D ends.")
-    turns: list[Message] = []
-    for line in terminal.ask("> "):
-        turns = [*turns, Message(role="user", content=line)] if line.strip() else []
-        while len(turns) > 2 and not _fits(llm, turns, params.max_tokens):
-            turns = turns[2:]
-        if turns:
-            turns.append(Message(role="assistant", content=_say(llm.stream(_conversation(turns), params))))
-
-
-def _open(where: Path, memory: str | None) -> Any:
+def open_llm(where: Path, memory: str | None) -> Any:
     """The model, loaded after its memory plan was shown on standard error and found to fit."""
     from phidelity.checkpoint.open import look
     from phidelity.engine.llm import open_model
@@ -114,25 +87,7 @@ def _open(where: Path, memory: str | None) -> Any:
     )
 
 
-def _conversation(turns: Sequence[Message]) -> Conversation:
-    return Conversation(id="chat", messages=tuple(turns))
-
-
-def _fits(llm: Any, turns: Sequence[Message], max_tokens: int) -> bool:
-    """Whether an answer of usual length fits after these turns; what does not is forgotten from the front."""
-    return len(llm.prompt_ids(_conversation(turns))) + min(max_tokens, llm.context_len // 4) <= llm.context_len
-
-
-def _say(pieces: Iterator[str]) -> str:
-    """Print an answer as it grows; Ctrl-C ends it early, and a prompt that cannot be read does not end the chat."""
-    said = ""
-    try:
-        for piece in pieces:
-            click.echo(piece, nl=False)
-            said += piece
-    except KeyboardInterrupt:
-        click.echo(" (stopped)", nl=False)
-    except UserError as error:
-        click.echo(f"({error})", nl=False)
-    click.echo()
-    return said
+def described(where: Path, n_parameters: int) -> str:
+    """What a model is, in a line: whoever talks to a miniature is told so."""
+    is_ours = any((parent / runs.RECIPE_JSON).is_file() for parent in where.resolve().parents)
+    return f"{n_parameters:,}" + ("-parameter miniature trained by Phidelity; not phi-4" if is_ours else " parameters")

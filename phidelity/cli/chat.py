@@ -1,0 +1,79 @@
+"""`phi chat`: a conversation in the terminal, on the engine itself.
+
+Answers go to standard output, all else to standard error; so in a pipe, where every line is a message and an empty
+line begins a new conversation, the answers come out alone. Editing, history and pasting several lines are
+readline's, which Python brings: another library for the line would bring windows and key tables that a chat of plain
+text has no use for.
+"""
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from phidelity import terminal
+from phidelity.cli.model import described, open_llm
+from phidelity.cli.options import ANY, memory_option, sampling_options
+from phidelity.config import UserError
+from phidelity.pipeline import status as runs
+
+
+@click.command()
+@click.argument("model", type=ANY)
+@click.option("--system", default="", metavar="TEXT", help="System prompt.")
+@sampling_options
+@memory_option
+def chat(model: Path, system: str, memory: str | None, **how: Any) -> None:
+    """Talk with MODEL; /help lists what can be typed, Ctrl-C stops an answer, Ctrl-D ends."""
+    from phidelity.completion import SamplingParams
+    from phidelity.model.config import census
+
+    params = SamplingParams(**how)
+    where = runs.resolve_model(model)
+    llm = open_llm(where, memory)
+    from phidelity.cli.dialogue import Dialogue
+
+    what = described(where, census(llm.model.config).total)
+    click.echo(f"{what} ({where}, context {llm.context_len:,} tokens).", err=True)
+    dialogue = Dialogue(llm, params, show=_show, tell=_tell, system=system)
+    if sys.stdin.isatty():
+        _tell("Type a message. /help lists the commands, Ctrl-C stops an answer, Ctrl-D ends.")
+    try:
+        _converse(dialogue)
+    finally:
+        llm.close()
+
+
+def _converse(dialogue: Any) -> None:
+    """Hear one message after another; a mistake ends none but the message it is in."""
+    from phidelity.cli.dialogue import Leave
+
+    is_terminal = sys.stdin.isatty()
+    for line in terminal.ask("> ", _history()):
+        try:
+            if line.strip():
+                dialogue.hear(line)
+            elif not is_terminal:
+                dialogue.hear("/reset")
+        except Leave:
+            return
+        except UserError as error:
+            _tell(str(error))
+        except OSError as error:
+            _tell(f"Cannot read or write {error.filename}: {error.strerror}. Check path and rights.")
+
+
+def _show(text: str) -> None:
+    """A piece of an answer: on a terminal it cannot move the cursor or change colours."""
+    click.echo(terminal.printable(text) if sys.stdout.isatty() else text, nl=False)
+
+
+def _tell(text: str) -> None:
+    click.secho(terminal.printable(text), dim=True, err=True)
+
+
+def _history() -> Path:
+    state = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
+    return Path(state).expanduser() / "phidelity" / "chat_history"
