@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from phidelity.bench.llama_bench import Timed, peers, write_source
+from phidelity.bench.llama_bench import Form, Timed, peers, write_file
 from phidelity.bench.make_checkpoint import shape_of
 from phidelity.bench.packed_shape import KernelAttend, Ours, forward, packed_shape, scale_to_phi_4, seconds
 from phidelity.kernels.layout import Kind
@@ -21,7 +21,7 @@ from phidelity.model.config import ModelConfig
 ROUNDS = 3
 STEPS = 16
 """Decoded tokens of one measurement (*ours*)."""
-FORMS: dict[Kind, tuple[tuple[str, str], ...]] = {
+FORMS: dict[Kind, tuple[tuple[str, Form], ...]] = {
     "q4": (("llama.cpp", "Q4_0"), ("llama.cpp", "Q4_K_M"), ("ik_llama.cpp", "Q4_0"), ("ik_llama.cpp", "Q4_K_M")),
     "q8": (("llama.cpp", "Q8_0"),),
 }
@@ -38,13 +38,9 @@ def run(places: dict[str, Path], shape: str = "n_layers=4") -> list[dict[str, An
 def _rows(kind: Kind, config: ModelConfig, places: dict[str, Path], folder: Path) -> list[dict[str, Any]]:
     found = peers(places)
     wanted = [(found[name], form) for name, form in FORMS[kind] if name in found]
-    files: dict[str, Path] = {}
-    if wanted:
-        source = files["Q8_0"] = write_source(config, folder)
-        for peer, form in wanted:
-            if form not in files:
-                files[form] = folder / f"{form}.gguf"
-                peer.quantise(source, files[form], form)
+    files: dict[Form, Path] = {}
+    for _, form in wanted:
+        files[form] = files.get(form) or write_file(config, form, folder / f"{form}.gguf")
     ours = packed_shape(config, kind)
     arguments = ["-p", "0", "-n", str(STEPS), "-r", "2"]
     timed = [Timed(peer, files[form], form, arguments, ours.library.n_threads) for peer, form in wanted]

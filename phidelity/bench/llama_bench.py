@@ -1,19 +1,25 @@
-"""llama.cpp and ik_llama.cpp as peers: their own llama-quantize and llama-bench on a model of the same shape.
+"""llama.cpp and ik_llama.cpp as peers: their own llama-bench on a file of the same shape.
 
-Random weights are written as GGUF Q8_0 by our exporter; Q4_0 and Q4_K_M are made of it by the peer's quantiser, so the
-mixture of types is its own. Repacking is tried on and off in the first round and the better one stays.
+Speed does not depend on values, so a file holds arbitrary bytes with scales near zero, in the types that llama-quantize
+chooses for each matrix (llama-quant.cpp of the commit in docs/benchmarks.md): a Q6_K head in Q4_0 and Q4_K_M, and
+in Q4_K_M Q5_K for queries, keys and values, Q6_K for half of the down projections. Repacking is tried on and off in the
+first round and the better one stays.
 """
 
 import json
-import re
 import subprocess
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-from phidelity.bench.make_checkpoint import RandomWeights
+import numpy as np
+
+from phidelity.bench.make_checkpoint import filled_tokenizer
+from phidelity.checkpoint.blocks import BY_NAME
+from phidelity.checkpoint.weights import expected_shapes
 from phidelity.config import UserError
-from phidelity.export.gguf import write_gguf
+from phidelity.export.gguf import Entry, head, padded
 from phidelity.model.config import ModelConfig
+from phidelity.tokenizer.bpe import Tokenizer
 
 TIMEOUT = 1800.0
 
@@ -31,12 +37,6 @@ class Peer(NamedTuple):
         found = json.loads(_output(command))
         return found[-1]
 
-    def quantise(self, source: Path, out: Path, form: str) -> str:
-        """Make `out` of the Q8_0 file `source`; returns which types its matrices got."""
-        said = _output([self._program("llama-quantize"), "--allow-requantize", str(source), str(out), form])
-        types = re.findall(r"converting to (\w+)", said)
-        return ", ".join(f"{types.count(one)} {one}" for one in sorted(set(types)))
-
     def _program(self, name: str) -> str:
         path = self.folder / name
         if not path.is_file():
@@ -53,17 +53,66 @@ def peers(places: dict[str, Path]) -> dict[str, Peer]:
     return {name: Peer(name, path, known[name]) for name, path in places.items() if name in known}
 
 
-def write_source(config: ModelConfig, folder: Path) -> Path:
-    """Random weights of this shape as Q8_0."""
-    out = folder / "source-q8_0.gguf"
-    write_gguf(RandomWeights(config), out, "q8_0")
+Form = Literal["Q4_0", "Q4_K_M", "Q8_0"]
+SCALES = {"Q4_0": (0,), "Q8_0": (0,), "Q4_K": (0, 2), "Q5_K": (0, 2), "Q6_K": (208,)}
+"""Where the half-precision scales of a block begin."""
+POOL_BLOCKS = 65_521
+"""Blocks that are drawn once for each type; prime."""
+
+
+class Shape(NamedTuple):
+    """What the exporter's header asks of a model."""
+
+    config: ModelConfig
+    tokenizer: Tokenizer
+
+
+def write_file(config: ModelConfig, form: Form, out: Path) -> Path:
+    """A GGUF file of this shape with arbitrary weights."""
+    entries = [
+        Entry(name, BY_NAME[_type(name, shape, form, config.n_layers)], shape)
+        for name, shape in expected_shapes(config).items()
+    ]
+    pools = {entry.form.name: _pool(entry.form.name) for entry in entries}
+    with open(out, "wb") as file:
+        file.write(head(Shape(config, filled_tokenizer(config.vocab_size)), out.stem, "q4_0", entries))
+        for entry in entries:
+            file.write(np.resize(pools[entry.form.name], entry.n_bytes).data)
+            file.write(bytes(padded(entry.n_bytes) - entry.n_bytes))
     return out
+
+
+def _type(name: str, shape: tuple[int, ...], form: Form, n_layers: int) -> str:
+    """As llama-quantize chooses."""
+    if len(shape) == 1:
+        return "F32"
+    if form == "Q8_0":
+        return "Q8_0"
+    if name == "head.weight":
+        return "Q6_K"
+    if form == "Q4_0":
+        return "Q4_0"
+    if "qkv" in name:
+        return "Q5_K"
+    layer = int(name.split(".")[1]) if name.startswith("blocks.") else 0
+    has_more = layer < n_layers // 8 or layer >= 7 * n_layers // 8 or (layer - n_layers // 8) % 3 == 2
+    return "Q6_K" if "down" in name and has_more else "Q4_K"
+
+
+def _pool(name: str) -> np.ndarray:
+    form = BY_NAME[name]
+    if name == "F32":
+        return np.ones(1, np.float32).view(np.uint8)
+    blocks = np.random.default_rng(0).integers(0, 256, (POOL_BLOCKS, form.bytes), dtype=np.uint8)
+    for at in SCALES[name]:
+        blocks[:, at : at + 2] = np.array([1e-3], np.float16).view(np.uint8)
+    return blocks.reshape(-1)
 
 
 class Timed:
     """One peer with one file: tokens a second, by the better way of repacking."""
 
-    def __init__(self, peer: Peer, gguf: Path, form: str, arguments: list[str], threads: int) -> None:
+    def __init__(self, peer: Peer, gguf: Path, form: Form, arguments: list[str], threads: int) -> None:
         self.peer, self.gguf, self.form, self.arguments, self.threads = peer, gguf, form, arguments, threads
         self.repack: tuple[str, ...] | None = None
         self.commit = ""
@@ -94,4 +143,4 @@ def _output(command: list[str]) -> str:
         raise UserError(f"{command[0]} took more than {TIMEOUT:.0f} s. Give a smaller shape.") from None
     if done.returncode:
         raise UserError(f"{command[0]} failed: {done.stderr.strip()[-300:]}. Check the build with --help.")
-    return done.stdout if "llama-bench" in command[0] else done.stdout + done.stderr
+    return done.stdout

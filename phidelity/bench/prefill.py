@@ -11,13 +11,18 @@ from typing import Any
 import torch
 
 from phidelity.bench.decode import best_of_ik, row_of
-from phidelity.bench.llama_bench import Peer, Timed, peers, write_source
+from phidelity.bench.llama_bench import Form, Peer, Timed, peers, write_file
 from phidelity.bench.make_checkpoint import shape_of
 from phidelity.bench.packed_shape import KernelAttend, Ours, forward, packed_shape, scale_to_phi_4, seconds
 from phidelity.model.config import ModelConfig
 
 TOKENS, DEPTH, ROUNDS = 512, 8192, 3
-FORMS = (("llama.cpp", "Q4_0"), ("llama.cpp", "Q4_K_M"), ("ik_llama.cpp", "Q4_0"), ("ik_llama.cpp", "Q4_K_M"))
+FORMS: tuple[tuple[str, Form], ...] = (
+    ("llama.cpp", "Q4_0"),
+    ("llama.cpp", "Q4_K_M"),
+    ("ik_llama.cpp", "Q4_0"),
+    ("ik_llama.cpp", "Q4_K_M"),
+)
 
 
 def run(places: dict[str, Path], shape: str = "n_layers=4") -> list[dict[str, Any]]:
@@ -35,18 +40,15 @@ def run(places: dict[str, Path], shape: str = "n_layers=4") -> list[dict[str, An
         ]
 
 
-def _files(config: ModelConfig, found: dict[str, Peer], folder: Path) -> list[tuple[Peer, str, Path]]:
-    wanted = [(found[name], form, folder / f"{form}.gguf") for name, form in FORMS if name in found]
-    if wanted:
-        source = write_source(config, folder)
-        for peer, form, path in wanted:
-            if not path.exists():
-                peer.quantise(source, path, form)
-        source.unlink()
-    return wanted
+def _files(config: ModelConfig, found: dict[str, Peer], folder: Path) -> list[tuple[Peer, Form, Path]]:
+    wanted = [(found[name], form) for name, form in FORMS if name in found]
+    files: dict[Form, Path] = {}
+    for _, form in wanted:
+        files[form] = files.get(form) or write_file(config, form, folder / f"{form}.gguf")
+    return [(peer, form, files[form]) for peer, form in wanted]
 
 
-def _timed(files: list[tuple[Peer, str, Path]], ours: Ours, extra: list[str]) -> list[Timed]:
+def _timed(files: list[tuple[Peer, Form, Path]], ours: Ours, extra: list[str]) -> list[Timed]:
     arguments = ["-p", str(TOKENS), "-n", "0", "-r", "1", *extra]
     return [Timed(peer, path, form, arguments, ours.library.n_threads) for peer, form, path in files]
 

@@ -12,7 +12,7 @@ import shutil
 import struct
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from phidelity.checkpoint.gguf import gguf_name
 from phidelity.checkpoint.gguf_tokenizer import PRE_TOKENIZER, role_ids
 from phidelity.checkpoint.weights import Weights, is_finite, stream
 from phidelity.config import UserError
+from phidelity.model.config import ModelConfig
 from phidelity.progress import SILENT, Progress
 from phidelity.records import atomic
 from phidelity.tokenizer.bpe import Tokenizer
@@ -51,22 +52,36 @@ class Entry(NamedTuple):
         return math.prod(self.shape) // self.form.values * self.form.bytes
 
 
+class Described(Protocol):
+    """What the header says of a model."""
+
+    @property
+    def config(self) -> ModelConfig:
+        """Its shape."""
+        ...
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """Its tokens."""
+        ...
+
+
 def write_gguf(weights: Weights, out: Path, type: GGUFType = "q8_0", progress: Progress = SILENT) -> int:
     """Write `weights` to the file `out`, under a temporary name until it is whole; returns its size in bytes."""
     entries = [Entry(name, _form(name, shape, type), shape) for name, shape in weights.shapes.items()]
-    head = _head(weights, out.stem, type, entries)
-    size = len(head) + sum(_padded(entry.n_bytes) for entry in entries)
+    start = head(weights, out.stem, type, entries)
+    size = len(start) + sum(padded(entry.n_bytes) for entry in entries)
     out.parent.mkdir(parents=True, exist_ok=True)
     if size > (free := shutil.disk_usage(out.parent).free):
         raise UserError(f"{out} needs {size:,} bytes; {free:,} are free there. Make room or choose another place.")
     total = sum(math.prod(entry.shape) for entry in entries)
     with atomic(out) as file, progress.task("write GGUF", total, "values") as task:
-        file.write(head)
+        file.write(start)
         for entry in entries:
             for _, block in stream(weights, entry.name):
                 file.write(_encoded(weights, entry, block).numpy().data)
                 task.advance(block.numel())
-            file.write(bytes(_padded(entry.n_bytes) - entry.n_bytes))
+            file.write(bytes(padded(entry.n_bytes) - entry.n_bytes))
         assert file.tell() == size, "blocks and shapes disagree"
     return size
 
@@ -91,7 +106,7 @@ def _encoded(weights: Weights, entry: Entry, block: Tensor) -> Tensor:
     return raw
 
 
-def _head(weights: Weights, name: str, type: GGUFType, entries: list[Entry]) -> bytes:
+def head(weights: Described, name: str, type: GGUFType, entries: list[Entry]) -> bytes:
     """Everything before the weights, padded."""
     pairs = _metadata(weights, name, type)
     directory, offset = [], 0
@@ -99,13 +114,13 @@ def _head(weights: Weights, name: str, type: GGUFType, entries: list[Entry]) -> 
         dimensions = b"".join(struct.pack("<Q", n) for n in reversed(entry.shape))
         directory.append(_text(gguf_name(entry.name)) + struct.pack("<I", len(entry.shape)) + dimensions)
         directory.append(struct.pack("<IQ", entry.form.code, offset))
-        offset += _padded(entry.n_bytes)
-    start = b"GGUF" + struct.pack("<IQQ", 3, len(entries), len(pairs))
-    head = start + b"".join(_text(key) + value for key, value in pairs.items()) + b"".join(directory)
-    return head + bytes(_padded(len(head)) - len(head))
+        offset += padded(entry.n_bytes)
+    counts = b"GGUF" + struct.pack("<IQQ", 3, len(entries), len(pairs))
+    result = counts + b"".join(_text(key) + value for key, value in pairs.items()) + b"".join(directory)
+    return result + bytes(padded(len(result)) - len(result))
 
 
-def _metadata(weights: Weights, name: str, type: GGUFType) -> dict[str, bytes]:
+def _metadata(weights: Described, name: str, type: GGUFType) -> dict[str, bytes]:
     config = weights.config
     return {
         "general.architecture": _string("phi3"),
@@ -151,7 +166,8 @@ def _tokenizer(tokenizer: Tokenizer, vocab_size: int) -> dict[str, bytes]:
     }
 
 
-def _padded(n: int) -> int:
+def padded(n: int) -> int:
+    """Bytes up to where the next tensor may begin."""
     return -(-n // ALIGNMENT) * ALIGNMENT
 
 

@@ -28,7 +28,7 @@ INLINE void q4_eight(const uint8_t *block, int c, struct tokens x, const int n, 
         const int8_t *a = x.a + c * COLUMNS + g * GROUP;
         const long group = c * GROUPS + g;
         __m256i pairs[MOST];
-        for (int i = 0; i < 4; i++) _mm_prefetch((const char *)at + AHEAD + 64 * i, _MM_HINT_T1);
+        for (int i = 0; i < 4 && !first; i++) _mm_prefetch((const char *)at + AHEAD + 64 * i, _MM_HINT_T1);
         for (int j = 0; j < 4; j++) {
             __m256i two = _mm256_loadu_si256((const __m256i *)(at + 64 * j));
             __m256i even = _mm256_and_si256(two, nibble);
@@ -61,7 +61,7 @@ INLINE void q8_eight(const uint8_t *block, int c, struct tokens x, const int n, 
         const long group = c * GROUPS + g;
         __m256i dot[MOST];
         for (int t = 0; t < n; t++) dot[t] = _mm256_setzero_si256();
-        for (int i = 0; i < 8; i++) _mm_prefetch((const char *)at + AHEAD + 64 * i, _MM_HINT_T1);
+        for (int i = 0; i < 8 && !first; i++) _mm_prefetch((const char *)at + AHEAD + 64 * i, _MM_HINT_T1);
         for (int j = 0; j < 8; j++) {
             __m256i w = _mm256_loadu_si256((const __m256i *)(at + 64 * j)), size = _mm256_abs_epi8(w);
             for (int t = 0; t < n; t++) {
