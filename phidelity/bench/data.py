@@ -3,9 +3,12 @@
 Row `rules` scores and judges documents by all rules; the peer runs its own Gopher repetition, Gopher quality, C4 and
 FineWeb filters over the same documents, each to its first failure. Row `extract` takes a web archive to text, HTTP and
 charsets included, per byte of HTML body; the peer reads it with warcio and extracts with trafilatura, as datatrove
-does. Give the peer by `--peer datatrove=FOLDER`, a virtual environment with the packages of `_NEEDS`.
-Documents are those of `$PHI_TEST_DATA/corpus` where that is set, else the running Python's own; rounds alternate,
-processor seconds count, medians are reported.
+does. Row `minhash` makes signatures from text, shingles included, 14 bands of 8; the peer its own of the same shape.
+Row `pack` takes text to a shard of ids on disk and to packed rows of 4,096; the peer tokenises with the same vocabulary
+and writes ids and boundaries, and packs nothing. The vocabulary is phi-4's where the test data have its ranks, else one
+learnt from the documents. Give the peer by `--peer datatrove=FOLDER`, a virtual environment with the packages of
+`_NEEDS`. Documents are those of `$PHI_TEST_DATA/corpus` where that is set, else the running Python's own; rounds
+alternate, processor seconds count, medians are reported.
 """
 
 import io
@@ -19,15 +22,23 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from phidelity.config import UserError
+from phidelity.data.dedup import sign
 from phidelity.data.formats.blob import Blob, Part
 from phidelity.data.formats.warc import read_warc
+from phidelity.data.loader import pack_shard, save_rows
 from phidelity.data.rules import judge
+from phidelity.data.shards import ShardWriter, open_shard
 from phidelity.data.sources import Source, read_source
 from phidelity.records import Document
+from phidelity.tokenizer.bpe import Tokenizer, train
 
 _NEEDS = "Install datatrove[processing,io], spacy and lxml_html_clean there."
 ROUNDS = 3
+CONTEXT = 4096
+"""Positions of a row (phi-4 §3)."""
 RULE_BYTES = 1_500_000
 """Documents that both sides judge (ours): the peer needs some seconds for them."""
 _SOURCES = ("wikipedia_wikitext", "d2l_en", "plainlanguage_gov", "python_peps", "openstax_psychology")
@@ -49,20 +60,53 @@ class _Work(NamedTuple):
 def run(peers: dict[str, Path] | None = None) -> list[dict[str, Any]]:
     """Rows of the table: what, ours, unit, peer, theirs, ratio."""
     python = _python((peers or {}).get("datatrove"))
-    return [_row(work, python) for work in (_rules(), _extract())]
+    with tempfile.TemporaryDirectory() as folder:
+        works = (_rules(), _extract(), _minhash(), _pack(Path(folder)))
+        return [_row(work, python) for work in works]
 
 
 def _rules() -> _Work:
-    documents = _documents()
-    texts = [document.text for document in documents]
+    texts, n_bytes, data = _texts()
 
     def ours() -> None:
         for text in texts:
             judge(text, "prose")
 
-    data = "".join(json.dumps(text) + "\n" for text in texts).encode()
-    n_bytes = sum(len(text.encode()) for text in texts)
     return _Work("rules", n_bytes, ours, _PEER_RULES, data, "datatrove: Gopher, C4, FineWeb")
+
+
+def _minhash() -> _Work:
+    texts, n_bytes, data = _texts()
+
+    def ours() -> None:
+        for text in texts:
+            sign(text)
+
+    return _Work("minhash", n_bytes, ours, _PEER_MINHASH, data, "datatrove: MinHash signature, 14 x 8")
+
+
+def _pack(folder: Path) -> _Work:
+    texts, n_bytes, data = _texts()
+    ranks = _test_data() / "../cl100k_base.tiktoken" if _test_data() else None
+    words = Tokenizer.load(ranks.resolve()) if ranks and ranks.exists() else train(texts, 4096)
+    words.save(folder)
+
+    def ours() -> None:
+        writer = ShardWriter(folder, "web")
+        for number, text in enumerate(texts):
+            writer.add(str(number), np.array([*words.encode(text), words.endoftext], dtype="<u4"))
+        writer.close(words.digest)
+        save_rows(folder, pack_shard(open_shard(folder, "web"), CONTEXT))
+
+    script = _PEER_PACK.replace("TOKENIZER", str(folder / "tokenizer.json"))
+    return _Work("pack", n_bytes, ours, script, data, "datatrove: DocumentTokenizer, unshuffled")
+
+
+def _texts() -> tuple[list[str], int, bytes]:
+    """The documents that both sides work on, their bytes, and the file that the peer reads."""
+    texts = [document.text for document in _documents()]
+    data = "".join(json.dumps(text) + "\n" for text in texts).encode()
+    return texts, sum(len(text.encode()) for text in texts), data
 
 
 def _extract() -> _Work:
@@ -111,7 +155,8 @@ def _python(folder: Path | None) -> Path | None:
 
 def _peer_seconds(python: Path, script: str, path: Path) -> float:
     command = [str(python), "-c", script, str(path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": ""})
+    environment = {**os.environ, "PYTHONPATH": "", "RAYON_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode:
         raise UserError(f"datatrove's side failed: {done.stderr.strip()[-300:]}. {_NEEDS}")
     return float(done.stdout.strip().split("\n")[-1])
@@ -196,6 +241,32 @@ start = time.process_time()
 for number, text in enumerate(texts):
     for one in filters:
         one.filter(Document(text=text, id=str(number)))
+print(time.process_time() - start)
+"""
+
+_PEER_MINHASH = """
+import json, sys, tempfile, time
+from datatrove.pipeline.dedup.minhash import MinhashDedupSignature
+step = MinhashDedupSignature(tempfile.mkdtemp())
+texts = [json.loads(line) for line in open(sys.argv[1], encoding="utf-8")]
+step.get_signature(step.get_shingles(texts[0]))
+start = time.process_time()
+for text in texts:
+    step.get_signature(step.get_shingles(text))
+print(time.process_time() - start)
+"""
+
+_PEER_PACK = """
+import json, sys, tempfile, time
+from datatrove.data import Document
+from datatrove.pipeline.tokens import DocumentTokenizer
+texts = [json.loads(line) for line in open(sys.argv[1], encoding="utf-8")]
+documents = [Document(text=text, id=str(number)) for number, text in enumerate(texts)]
+step = DocumentTokenizer(tempfile.mkdtemp(), "TOKENIZER", eos_token="<|endoftext|>", shuffle_documents=False)
+step.tokenizer
+start = time.process_time()
+for _ in step.run(iter(documents)) or ():
+    pass
 print(time.process_time() - start)
 """
 

@@ -176,7 +176,7 @@ def _local(work: Work, folder: Path, left: Mapping[str, Any], n_workers: int) ->
             yield
         return
     context = get_context("forkserver")
-    context.set_forkserver_preload([work.__module__])
+    context.set_forkserver_preload(["__main__", work.__module__])
     with ProcessPoolExecutor(min(n_workers, len(left)), context, _end_with_parent) as pool:
         futures = [pool.submit(do, work, folder, name, argument) for name, argument in left.items()]
         try:

@@ -7,29 +7,24 @@ out is decided by the hash of their id. The shards that stage `corpus` left are 
 then joined in their order.
 """
 
-import hashlib
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from pydantic import Field
 
-from phidelity.config import Config, UserError
+from phidelity.config import Config
 from phidelity.data.loader import pack_shard, save_rows
 from phidelity.data.mixture import PHI4_SHARES, check_epochs, check_shares, described, largest_budget, mixture
 from phidelity.data.scale import ALONE, Crew, in_shards, leave_to_one, run_all, write_plan
 from phidelity.data.shards import ShardWriter, groups, open_shard
 from phidelity.pipeline.reading import DOCUMENTS, stretches
+from phidelity.pipeline.tokens import HELD_OUT, KEPT, tokenise
 from phidelity.progress import SILENT, Progress
-from phidelity.records import Document, read_records, write_json
+from phidelity.records import write_json
 from phidelity.tokenizer.bpe import Tokenizer
-
-LONG = "long"
-NATIVE = ("en", "und", "")
-"""Languages that do not count as multilingual: English, and none that could be told, as of code."""
 
 
 class ShardsConfig(Config):
@@ -71,33 +66,13 @@ def shards(
         done = run_all(tokenise, folder / "tokens", crew, progress, what="tokenising")
         leave_to_one(crew)
         folders = [folder / "tokens" / name for name in done]
-        unique = _merge(out, [one / "kept" for one in folders], digest)
-        validation = _merge(out / "validation", [one / "held_out" for one in folders], digest)
+        unique = _merge(out, [one / KEPT for one in folders], digest)
+        validation = _merge(out / "validation", [one / HELD_OUT for one in folders], digest)
         plan = _plan(config, unique, _foreign(done.values()))
         write_json(out / "mixture.json", plan)
         return {**plan, "validation": validation, "packing": _pack(out, config.context_len)}
 
     return in_shards(out, config.model_dump_json() + digest, work)
-
-
-def tokenise(argument: Any, out: Path) -> dict[str, int]:
-    """The ids of some documents, a shard a group, kept and held out apart."""
-    config = ShardsConfig.model_validate(argument["config"])
-    work = out.parents[1]
-    words = Tokenizer.load(work / argument["tokenizer"])
-    writers: dict[tuple[str, str], ShardWriter] = {}
-    foreign: Counter[str] = Counter()
-    source = read_records(work / argument["path"], Document, offset=argument["offset"], size=argument["size"])
-    for number, (document, ids) in enumerate(_tokenised(source, words)):
-        split = "held_out" if _is_held_out(document, config.validation_share) else "kept"
-        for group in _groups(document, argument["organic"], len(ids), config):
-            if (split, group) not in writers:
-                writers[split, group] = ShardWriter(out / split, group)
-            writers[split, group].add(document.id, ids, (argument["part"], number))
-            if split == "kept" and document.meta.get("language", "en") not in NATIVE:
-                foreign[f"foreign/{group}"] += len(ids)
-    counts = {f"{split}/{group}": writer.close(words.digest)["tokens"] for (split, group), writer in writers.items()}
-    return {**counts, **foreign}
 
 
 def _parts(config: ShardsConfig, work: Path, tokenizer: Path, corpus: Path, synthetic: Path | None) -> dict[str, Any]:
@@ -112,7 +87,8 @@ def _parts(config: ShardsConfig, work: Path, tokenizer: Path, corpus: Path, synt
             "size": size,
             "organic": folder == corpus,
             "tokenizer": os.path.relpath(tokenizer, work),
-            "config": config.model_dump(mode="json"),
+            "validation_share": config.validation_share,
+            "long_tokens": config.long_tokens,
         }
         for part, (folder, offset, size) in enumerate(parts)
     }
@@ -139,31 +115,6 @@ def _pack(out: Path, context_len: int) -> dict[str, dict[str, float]]:
         save_rows(out, packed)
         told[group] = {"context_len": context_len, "rows": len(packed.rows), "waste": round(1 - packed.fill, 6)}
     return told
-
-
-def _tokenised(documents: Iterable[Document], words: Tokenizer) -> Iterator[tuple[Document, np.ndarray]]:
-    """Each document with its ids, which end with the end of text."""
-    for document in documents:
-        yield document, np.array([*words.encode(document.text), words.endoftext], dtype="<u4")
-
-
-def _groups(document: Document, organic: bool, n_tokens: int, config: ShardsConfig) -> list[str]:
-    """The groups that a document belongs to."""
-    group = document.meta.get("group")
-    if group not in PHI4_SHARES:
-        raise UserError(
-            f"Document {document.id} has the group {group!r}; expected one of {', '.join(PHI4_SHARES)}. "
-            "Make the documents again."
-        )
-    if document.meta.get("long"):
-        return [LONG]
-    is_long = organic and 0 < config.long_tokens <= n_tokens
-    return [group, LONG] if is_long else [group]
-
-
-def _is_held_out(document: Document, share: float) -> bool:
-    digest = hashlib.sha256(document.id.encode()).digest()
-    return int.from_bytes(digest[:8], "big") < share * 2**64
 
 
 def _foreign(commits: Iterable[dict[str, Any]]) -> dict[str, int]:
