@@ -52,8 +52,9 @@ def write_sources(root: Path, n_sources: int = 6, n_documents: int = 16, seed: i
         (folder / "SOURCE.txt").write_text("licence: CC0-1.0\n")
         texts = [prose(rng) for _ in range(n_documents)]
         texts += [
-            shared[number % 6],
-            shared[(number + 1) % 6] + " So it is told.",
+            shared[4 + number % 2],
+            shared[number % 3],
+            shared[(number + 1) % 3] + " So it is told.",
             "Too short.",
             "Again and again. " * 90,
         ]
