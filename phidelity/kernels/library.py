@@ -42,6 +42,7 @@ SIGNATURES: dict[str, tuple[object, ...]] = {
     "phi_dense_qkv": (_P, _I, _P, _F, _P, _P, _P, _I, _I, _P, _P),
     "phi_dense_rest": (_P, _I, _P, _P, _P, _F, _P, _P, _P),
     "phi_dense_attend": (_P, _P, _P, _L, _P, _P, _I, _I, _I, _I, _P),
+    "phi_dense_best": (_P, _I, _L, _L, _P, _P),
 }
 """Functions that return nothing, with their arguments (see csrc/phi.h)."""
 

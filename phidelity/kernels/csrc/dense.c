@@ -188,6 +188,33 @@ static void attend(const float *q, int n_queries, int head_dim, const float *pag
 #undef ATTEND
 }
 
+static float largest(const float *x, long n) {
+    float most[16];
+    long i = 0;
+    for (int l = 0; l < 16; l++) most[l] = -INFINITY;
+    for (; i + 16 <= n; i += 16)
+        for (int l = 0; l < 16; l++) most[l] = x[i + l] > most[l] ? x[i + l] : most[l];
+    for (; i < n; i++) most[0] = x[i] > most[0] ? x[i] : most[0];
+    for (int half = 8; half; half /= 2)
+        for (int l = 0; l < half; l++) most[l] = most[l + half] > most[l] ? most[l + half] : most[l];
+    return most[0];
+}
+
+static long best(const float *logits, long n_known, long n, float *total) {
+    const float known = largest(logits, n_known), rest = largest(logits + n_known, n - n_known);
+    const float top = known > rest ? known : rest;
+    float sum[16] = {0};
+    long i = 0, at = 0;
+    for (; i + 16 <= n; i += 16)
+        for (int l = 0; l < 16; l++) sum[l] += exponential(logits[i + l] - top);
+    for (; i < n; i++) sum[0] += exponential(logits[i] - top);
+    for (int half = 8; half; half /= 2)
+        for (int l = 0; l < half; l++) sum[l] += sum[l + half];
+    while (at < n_known - 1 && logits[at] != known) at++;
+    *total = top < INFINITY && top > -INFINITY ? logf(sum[0]) + top : NAN;
+    return at;
+}
+
 #define JOIN(a, b) a##_##b
 #define NAMED(a, b) JOIN(a, b)
-const struct dense_kernels NAMED(dense, ISA) = {product, attend};
+const struct dense_kernels NAMED(dense, ISA) = {product, attend, best};

@@ -18,6 +18,9 @@ struct dense_kernels {
        behind them values [PAGE, D]. scores is room for n_queries * n rounded up to pages. */
     void (*attend)(const float *q, int n_queries, int head_dim, const float *pages, const long *table, long page_stride,
                    long values, long n, float *scores, float *y);
+    /* The first of the largest among logits[n_known], and the logarithm of the sum of all n exponentials: NaN where one
+       is NaN or +inf, or all are -inf. */
+    long (*best)(const float *logits, long n_known, long n, float *total);
 };
 
 extern const struct dense_kernels dense_portable, dense_avx2, dense_avx512;

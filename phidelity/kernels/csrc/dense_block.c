@@ -150,3 +150,21 @@ void phi_dense_attend(float *pages, const float *qkv, const long *tables, long t
     pool_run(store_tokens, &a, tasks_of(n, TOKENS_A_TASK));
     pool_run(attend_head, &a, n * n_kv_heads);
 }
+
+struct choosing {
+    const float *logits;
+    long n_known, n_columns;
+    int64_t *tokens;
+    float *totals;
+};
+
+static void choose_row(void *data, int r) {
+    const struct choosing *job = data;
+    job->tokens[r] = phi_dense()->best(job->logits + r * job->n_columns, job->n_known, job->n_columns, job->totals + r);
+}
+
+/* For each row of logits [n, V]: the best of its first n_known tokens, and the logarithm of the sum of exponentials. */
+void phi_dense_best(const float *logits, int n, long n_known, long n_columns, int64_t *tokens, float *totals) {
+    struct choosing job = {logits, n_known, n_columns, tokens, totals};
+    pool_run(choose_row, &job, n);
+}
