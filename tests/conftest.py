@@ -18,6 +18,7 @@ from mock_endpoint import Endpoint
 
 # Two test processes on two cores: one thread each, in the processes that tests start too.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("PHI_PREFIX_CACHE", "none")
 
 from phidelity.cli.main import main
 from phidelity.progress import Task

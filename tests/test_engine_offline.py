@@ -132,6 +132,15 @@ def test_a_bad_line_is_named_with_its_number(tmp_path, line, message):
         read_prompts(source, PARAMS)
 
 
+def test_an_id_that_is_given_twice_is_refused_with_both_lines(tmp_path):
+    source = write(tmp_path / "in.jsonl", [{"prompt": "a", "id": "x"}, {"prompt": "b"}, {"prompt": "c", "id": "x"}])
+    with pytest.raises(UserError, match=r"line 3: .*\(id 'x' is line 1's already\)"):
+        read_prompts(source, PARAMS)
+    source = write(tmp_path / "in.jsonl", [{"prompt": "a", "id": 1}, {"prompt": "b"}])
+    with pytest.raises(UserError, match=r"line 2: .*\(id '1' is line 1's already\)"):
+        read_prompts(source, PARAMS)
+
+
 def test_all_bad_lines_are_named_up_to_five_and_nothing_is_asked(tmp_path):
     source = write(tmp_path / "in.jsonl", ["x"] * 8)
     echo = Echo()

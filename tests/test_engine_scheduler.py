@@ -140,6 +140,19 @@ def test_a_restart_finds_the_cache_on_disk_and_changes_no_bit(tmp_path: Path) ->
     assert asked.n_reused == 150 // BLOCK * BLOCK
 
 
+def test_after_a_restart_a_talk_goes_on_without_computing_any_of_it_again(tmp_path: Path) -> None:
+    shape = (CONFIG.n_layers, 2, CONFIG.n_kv_heads, BLOCK, CONFIG.head_dim)
+    first = engine(spill=Spill(tmp_path, "model", shape, torch.float32))
+    talk = sequence(prompt(50))
+    run(first, talk)
+    while first.scheduler.save_one():
+        pass
+    second = engine(spill=Spill(tmp_path, "model", shape, torch.float32))
+    asked = sequence((*talk.tokens, 5, 6))
+    assert run(second, asked) == [alone(asked.prompt)]
+    assert asked.n_reused == len(talk.tokens) - 1
+
+
 def test_evicted_blocks_come_back_from_disk(tmp_path: Path) -> None:
     shape = (CONFIG.n_layers, 2, CONFIG.n_kv_heads, BLOCK, CONFIG.head_dim)
     one = engine(n_blocks=LEAST_BLOCKS, n_rows=1, spill=Spill(tmp_path, "model", shape, torch.float32))

@@ -11,7 +11,7 @@ from phidelity.engine.spill import Spill
 
 SHAPE = (2, 2, 1, 32, 8)
 IDS = tuple(range(32))
-SIZE = 12 + 8 * 32 + 4 * 2 * 2 * 32 * 8
+SIZE = 16 + 8 * 33 + 4 * 2 * 2 * 32 * 8
 
 
 def spill(folder: Path, key: str = "model", budget: int = 10 * SIZE) -> Spill:
@@ -31,6 +31,19 @@ def test_a_block_is_found_again_bit_for_bit(tmp_path: Path) -> None:
     assert not again.wants(b"a")
     assert again.wants(b"b")
     assert again.read(b"b", IDS) is None
+
+
+def test_a_tail_gives_its_common_beginning_and_the_newest_stands(tmp_path: Path) -> None:
+    one = spill(tmp_path)
+    one.write(b"t", (1, 2, 3), data(0))
+    one.write(b"t", (1, 2, 4, 5), data(1))
+    again = spill(tmp_path)
+    found = again.read_tail(b"t", (1, 2, 4, 6, 7))
+    assert found is not None
+    assert found[0] == 3
+    assert torch.equal(found[1], data(1))
+    assert again.read_tail(b"t", (9, 2)) is None
+    assert again.read_tail(b"u", (1, 2)) is None
 
 
 def test_another_models_blocks_are_never_looked_at(tmp_path: Path) -> None:

@@ -108,3 +108,27 @@ def test_a_killed_run_goes_on_and_ends_in_the_bytes_of_an_unbroken_one(phi, mode
     assert phi(*asked("killed.jsonl")).returncode == 0
     assert (tmp_path / "killed.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
     assert not partial.exists()
+
+
+def test_prompts_are_found_again_at_the_next_start_and_change_no_answer(phi, model, tmp_path):
+    asked = ("generate", model, "--prompt", "the cat sat on the mat " * 3, "--raw", "--max-tokens", 5, "--json")
+    plain = phi(*asked)
+    kept = (*asked, "--prefix-cache", tmp_path / "kept")
+    first, second = phi(*kept), phi(*kept)
+    files = {path: path.stat().st_mtime_ns for path in (tmp_path / "kept").glob("*/*.kv")}
+    assert first.stdout == second.stdout == plain.stdout
+    assert files
+    for path in files:
+        path.write_bytes(b"damaged")
+    third = phi(*kept, "--prefix-cache-size", "20kB")
+    assert third.stdout == plain.stdout
+    assert sum(path.stat().st_size for path in (tmp_path / "kept").glob("*/*.kv")) <= 20_000
+
+
+def test_a_prefix_cache_that_cannot_be_is_refused_in_one_line(phi, model, tmp_path):
+    (tmp_path / "file").write_text("")
+    asked = ("generate", model, "--prompt", "a", "--max-tokens", 2)
+    done = phi(*asked, "--prefix-cache", tmp_path / "file")
+    assert done.returncode == 1
+    assert "is no folder" in done.stderr
+    assert "no size; expected" in phi(*asked, "--prefix-cache-size", "big").stderr

@@ -15,7 +15,7 @@ import click
 
 from phidelity import terminal
 from phidelity.cli.model import described, open_llm
-from phidelity.cli.options import ANY, memory_option, sampling_options
+from phidelity.cli.options import ANY, kept_prefixes, memory_option, prefix_options, sampling_options
 from phidelity.config import UserError
 from phidelity.pipeline import status as runs
 
@@ -25,14 +25,17 @@ from phidelity.pipeline import status as runs
 @click.option("--system", default="", metavar="TEXT", help="System prompt.")
 @sampling_options
 @memory_option
-def chat(model: Path, system: str, memory: str | None, **how: Any) -> None:
+@prefix_options
+def chat(
+    model: Path, system: str, memory: str | None, prefix_cache: Path | None, prefix_cache_size: str, **how: Any
+) -> None:
     """Talk with MODEL; /help lists what can be typed, Ctrl-C stops an answer, Ctrl-D ends."""
     from phidelity.completion import SamplingParams
     from phidelity.model.config import census
 
     params = SamplingParams(**how)
     where = runs.resolve_model(model)
-    llm = open_llm(where, memory)
+    llm = open_llm(where, memory, **kept_prefixes(prefix_cache, prefix_cache_size))
     from phidelity.cli.dialogue import Dialogue
 
     what = described(where, census(llm.model.config).total)

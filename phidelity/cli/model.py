@@ -2,13 +2,22 @@
 
 import json
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import click
 
 from phidelity import terminal
-from phidelity.cli.options import ANY, FILE, json_option, memory_option, sampling_options
+from phidelity.cli.options import (
+    ANY,
+    FILE,
+    json_option,
+    kept_prefixes,
+    memory_option,
+    prefix_options,
+    sampling_options,
+)
 from phidelity.config import UserError
 from phidelity.pipeline import status as runs
 
@@ -31,6 +40,7 @@ from phidelity.pipeline import status as runs
 @click.option("--raw", is_flag=True, help="Take the prompt as plain text, without the chat template.")
 @sampling_options
 @memory_option
+@prefix_options
 @json_option
 def generate(
     model: Path,
@@ -39,6 +49,8 @@ def generate(
     out: Path | None,
     raw: bool,
     memory: str | None,
+    prefix_cache: Path | None,
+    prefix_cache_size: str,
     as_json: bool,
     **how: Any,
 ) -> None:
@@ -53,22 +65,23 @@ def generate(
     params = SamplingParams(**how)
     if source:
         read_prompts(source, params, raw=raw)  # bad lines are told before a model is loaded
-    llm = open_llm(runs.resolve_model(model), memory)
-    if source and out:
-        with terminal.watching(sys.stderr) as progress:
-            n = answer_file(llm, source, out, params, raw=raw, progress=progress)
-        click.echo(json.dumps({"answers": n, "out": str(out)}) if as_json else f"{n} answers in {out}")
-        return
-    (completion,) = llm.complete([as_prompt(prompt or "", raw=raw)], params)
-    if completion.finish_reason == "context_exceeded":
-        found = f"The prompt has {completion.usage.prompt_tokens} tokens; {model} reads {llm.context_len} here"
-        raise UserError(f"{found}, the answer included. Shorten it.")
-    if completion.finish_reason == "error":
-        raise UserError(f"{model} could not answer: {completion.error}. Check the model with `phi check`.")
-    click.echo(completion.model_dump_json() if as_json else completion.text)
+    kept = kept_prefixes(prefix_cache, prefix_cache_size)
+    with closing(open_llm(runs.resolve_model(model), memory, **kept)) as llm:
+        if source and out:
+            with terminal.watching(sys.stderr) as progress:
+                n = answer_file(llm, source, out, params, raw=raw, progress=progress)
+            click.echo(json.dumps({"answers": n, "out": str(out)}) if as_json else f"{n} answers in {out}")
+            return
+        (completion,) = llm.complete([as_prompt(prompt or "", raw=raw)], params)
+        if completion.finish_reason == "context_exceeded":
+            found = f"The prompt has {completion.usage.prompt_tokens} tokens; {model} reads {llm.context_len} here"
+            raise UserError(f"{found}, the answer included. Shorten it.")
+        if completion.finish_reason == "error":
+            raise UserError(f"{model} could not answer: {completion.error}. Check the model with `phi check`.")
+        click.echo(completion.model_dump_json() if as_json else completion.text)
 
 
-def open_llm(where: Path, memory: str | None) -> Any:
+def open_llm(where: Path, memory: str | None, **options: Any) -> Any:
     """The model, loaded after its memory plan was shown on standard error and found to fit."""
     from phidelity.checkpoint.open import look
     from phidelity.engine.llm import open_model
@@ -84,6 +97,7 @@ def open_llm(where: Path, memory: str | None) -> Any:
         cache_bytes=planned.cache,
         context_len=planned.context_len,
         speculate=True,
+        **options,
     )
 
 

@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from phidelity.config import UserError
+
 FILE = click.Path(path_type=Path, dir_okay=False)
 ANY = click.Path(path_type=Path)
 
@@ -18,6 +20,43 @@ memory_option = click.option(
     metavar="SIZE",
     help="Most memory to take, such as 11GB; context and batch follow. [default: what is usual]",
 )
+_PREFIXES = (
+    click.option(
+        "--prefix-cache",
+        type=ANY,
+        envvar="PHI_PREFIX_CACHE",
+        metavar="DIR|none",
+        help="Folder where keys and values of prompts are kept for the next start, or none. "
+        "[default: phidelity/prefixes in the user's cache]",
+    ),
+    click.option(
+        "--prefix-cache-size",
+        metavar="SIZE",
+        default="4GiB",
+        show_default=True,
+        help="Most that it takes on disk, over all models; what was used longest ago goes first.",
+    ),
+)
+
+
+def prefix_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Whether prompts are found again after a restart: see `kept_prefixes`."""
+    for option in reversed(_PREFIXES):
+        command = option(command)
+    return command
+
+
+def kept_prefixes(folder: Path | None, size: str) -> dict[str, Any]:
+    """What these options say, as options of `open_model`."""
+    from phidelity.engine.memory import parse_size
+    from phidelity.engine.spill import default_folder
+
+    budget = parse_size(size)
+    where = folder or default_folder()
+    if where.exists() and not where.is_dir():
+        raise UserError(f"--prefix-cache {where} is no folder. Give a folder, or none.")
+    return {"spill": None if str(folder) == "none" else where, "spill_bytes": budget}
+
 
 _CREW = (
     click.option(

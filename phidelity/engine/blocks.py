@@ -32,7 +32,7 @@ class Entry(NamedTuple):
     ids: tuple[int, ...]
     serial: int
     chain: bytes
-    """Digest of all token ids from the beginning: its name on disk."""
+    """Its name on disk: the digest of all token ids from the beginning, of a block that is not full of those before."""
 
 
 class Match(NamedTuple):
@@ -132,7 +132,7 @@ class Blocks:
         if old:
             self._forget(block)
         self._serial += 1
-        entry = Entry(parent, ids, self._serial, chained(parent_chain, ids))
+        entry = Entry(parent, ids, self._serial, chained(parent_chain, ids if len(ids) == BLOCK else ()))
         self.entries[block] = entry
         self._found[parent, ids] = block
         self._children.setdefault(parent, {})[block] = None

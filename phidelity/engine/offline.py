@@ -92,9 +92,13 @@ def read_prompts(path: Path, params: SamplingParams, *, raw: bool = False) -> li
     """The prompts of a file of JSON lines; `raw` takes a "prompt" as plain text, without the chat template."""
     lines: list[Line] = []
     bad: list[str] = []
+    numbers: dict[str, int] = {}
     for number, text in _texts(path):
         try:
-            lines.append(_line(text, str(len(lines) + len(bad)), params, raw))
+            line = _line(text, str(len(lines) + len(bad)), params, raw)
+            if (first := numbers.setdefault(line.id, number)) != number:
+                raise ValueError(f"id {line.id!r} is line {first}'s already")
+            lines.append(line)
         except (ValueError, LookupError, TypeError, AttributeError, UserError) as error:
             bad.append(f"line {number}: found {text[:80]!r} ({_reason(error)})")
     if bad:

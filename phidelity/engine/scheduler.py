@@ -75,10 +75,10 @@ class Scheduler:
             ids = tuple(sequence.tokens[start : min(start + BLOCK, sequence.n_cached)])
             block = sequence.blocks[sequence.n_published]
             entry = self.blocks.publish(block, sequence.parent, sequence.chain, ids)
-            if len(ids) < BLOCK:
-                break
             if self._spill and entry.serial > sequence.parent:
                 self._unsaved.append((block, entry))
+            if len(ids) < BLOCK:
+                break
             sequence.parent, sequence.chain = entry.serial, entry.chain
             sequence.n_published += 1
 
@@ -105,7 +105,7 @@ class Scheduler:
         while self._unsaved:
             block, entry = self._unsaved.popleft()
             if self.blocks.entries[block] == entry:
-                self._save(block, entry)
+                self._save(block, entry, tails=True)
                 return True
         return False
 
@@ -199,6 +199,8 @@ class Scheduler:
         n_restored = self._restore(sequence, ids, self._spill) if self._spill else 0
         if match.n_partial and not n_restored:
             self._copy_partial(sequence, match)
+        elif self._spill:
+            self._restore_tail(sequence, ids[sequence.n_cached :], self._spill)
         while len(sequence.blocks) * BLOCK < len(sequence.tokens):
             self._append(sequence, self.blocks.take())
         if not sequence.is_known:
@@ -237,9 +239,19 @@ class Scheduler:
         self.stats.restored_blocks += n
         return n
 
-    def _save(self, block: int, entry: Entry) -> None:
-        """Write a block to disk, when it is evicted or the engine has nothing to do."""
-        if self._spill and len(entry.ids) == BLOCK and self._spill.wants(entry.chain):
+    def _restore_tail(self, sequence: Sequence, rest: tuple[int, ...], spill: Spill) -> None:
+        """Take back the beginning of a block that was not full."""
+        if rest and (found := spill.read_tail(chained(sequence.chain, ()), rest)):
+            n, data = found
+            block = self.blocks.take()
+            self._runner.cache.put(block, data)
+            self._append(sequence, block)
+            sequence.n_cached += n
+
+    def _save(self, block: int, entry: Entry, *, tails: bool = False) -> None:
+        """Write a block to disk, when it is evicted or the engine has nothing to do; tails only then."""
+        is_tail = len(entry.ids) < BLOCK
+        if self._spill and (tails or not is_tail) and self._spill.wants(entry.chain, anew=is_tail):
             self._spill.write(entry.chain, entry.ids, self._runner.cache.get(block))
 
 

@@ -2,11 +2,12 @@
 
 A block is one file, named by the digest of all token ids up to its end, in a folder named by the weights, the
 arithmetic, and the layout of the cache; so another model's files are never looked at. It holds its own ids and a
-checksum, both compared when it is read. It is written under another name and renamed, without waiting for the disk: a
-torn file fails its checksum and is a miss. Beyond the budget, over all models, files used longest ago go first.
+checksum, both compared when it is read. A prefix that ends inside a block is a file too, its tail: one for each chain
+of whole blocks, the newest, of which the common beginning is taken. A file is written under another name and renamed,
+without waiting for the disk: a torn one fails its checksum and is a miss. Beyond the budget, over all models, files
+used longest ago go first.
 """
 
-import contextlib
 import logging
 import os
 import zlib
@@ -17,11 +18,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-MAGIC = b"PHIKV\x00\x00\x01"
+from phidelity.engine.blocks import BLOCK, n_common
+
+MAGIC = b"PHIKV\x00\x00\x02"
+HEAD = 16
+"""Bytes before ids and numbers."""
 BUDGET = 4 << 30
 """Bytes on disk unless told otherwise (*ours*)."""
 
 logger = logging.getLogger(__name__)
+
+
+def default_folder() -> Path:
+    """Where prefixes are kept unless told otherwise."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "phidelity" / "prefixes"
 
 
 class Spill:
@@ -41,7 +51,7 @@ class Spill:
         """Of all files under `folder`, the one used longest ago first."""
         self._n_bytes = 0
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             for _, path, size in sorted(_files(folder)):
                 self._add(path, size)
         except OSError as error:
@@ -52,14 +62,15 @@ class Spill:
         """Bytes of all blocks in the folder, other models' included."""
         return self._n_bytes
 
-    def wants(self, chain: bytes) -> bool:
-        """Whether a block can be written and is not there."""
-        return not self._is_off and self._path(chain) not in self._sizes
+    def wants(self, chain: bytes, *, anew: bool = False) -> bool:
+        """Whether a block can be written and is not there, or is to be written anew."""
+        return not self._is_off and (anew or self._path(chain) not in self._sizes)
 
     def write(self, chain: bytes, ids: tuple[int, ...], data: Tensor) -> None:
         """Store a block [L, 2, K, BLOCK, D] of these ids; a disk that cannot take it is said once, then left alone."""
-        body = np.array(ids, dtype="<i8").tobytes() + data.contiguous().view(torch.uint8).numpy().tobytes()
-        content = MAGIC + zlib.crc32(body).to_bytes(4, "little") + body
+        head = np.array([len(ids), *ids], dtype="<i8").tobytes()
+        body = head + data.contiguous().view(torch.uint8).numpy().tobytes()
+        content = MAGIC + zlib.crc32(body).to_bytes(8, "little") + body
         path = self._path(chain)
         temporary = path.with_suffix(f".{os.getpid()}.tmp")
         try:
@@ -74,26 +85,36 @@ class Spill:
 
     def read(self, chain: bytes, ids: tuple[int, ...]) -> Tensor | None:
         """The block of these ids, or None where it is not there or not sound."""
+        found = self._read(chain)
+        if found and found[0] != ids:
+            return self._drop(self._path(chain), "it holds other token ids")
+        return found[1] if found else None
+
+    def read_tail(self, chain: bytes, ids: tuple[int, ...]) -> tuple[int, Tensor] | None:
+        """How many of `ids` a tail begins with, at least one, and its block."""
+        found = self._read(chain)
+        n = n_common(found[0], ids) if found else 0
+        return (n, found[1]) if found and n else None
+
+    def _read(self, chain: bytes) -> tuple[tuple[int, ...], Tensor] | None:
         path = self._path(chain)
         if path not in self._sizes:
             return None
         try:
-            content = path.read_bytes()
+            content = np.fromfile(path, dtype=np.uint8)
+            os.utime(path)
         except OSError as error:
             return self._drop(path, str(error))
-        with contextlib.suppress(OSError):
-            os.utime(path)
         self._sizes.move_to_end(path)
-        start = len(MAGIC) + 4
-        head, body = content[:start], memoryview(content)[start:]
-        n_ids = 8 * len(ids)
-        n_expected = n_ids + int(np.prod(self._shape)) * self._dtype.itemsize
-        if len(body) != n_expected or head != MAGIC + zlib.crc32(body).to_bytes(4, "little"):
+        head, body = content[:HEAD].tobytes(), content[HEAD:]
+        n_data = int(np.prod(self._shape)) * self._dtype.itemsize
+        n_ids = (len(body) - n_data) // 8 - 1
+        if not 0 < n_ids <= BLOCK or head != MAGIC + zlib.crc32(body).to_bytes(8, "little"):
             return self._drop(path, "it is cut, changed or not one of ours")
-        if body[:n_ids] != np.array(ids, dtype="<i8").tobytes():
-            return self._drop(path, "it holds other token ids")
-        flat = torch.from_numpy(np.frombuffer(body, dtype=np.uint8, offset=n_ids).copy())
-        return flat.view(self._dtype).view(self._shape)
+        n_said, *ids = body[: 8 * (n_ids + 1)].view("<i8").tolist()
+        if n_said != n_ids:
+            return self._drop(path, "it is cut, changed or not one of ours")
+        return tuple(ids), torch.from_numpy(body[-n_data:]).view(self._dtype).view(self._shape)
 
     def _path(self, chain: bytes) -> Path:
         return self.folder / f"{chain.hex()}.kv"
