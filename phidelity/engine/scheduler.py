@@ -10,10 +10,10 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from phidelity.engine.blocks import BLOCK, ROOT, Blocks, Entry, Match, chained, n_common
+from phidelity.engine.blocks import BLOCK, ROOT, Blocks, Match, chained, n_common
 from phidelity.engine.runner import Chunk, Runner
 from phidelity.engine.sequence import Sequence
-from phidelity.engine.spill import Spill
+from phidelity.engine.spill import Saver, Spill
 
 WORTH_WAITING = 8
 """Tokens that another is about to compute, for which a sequence waits (*ours*)."""
@@ -49,11 +49,11 @@ class Scheduler:
         self.waiting: deque[Sequence] = deque()
         self.running: list[Sequence] = []
         """In the order of admission."""
-        self.blocks = Blocks(runner.n_blocks, self._save)
+        self._saver = Saver(spill, runner.cache) if spill else None
+        self.blocks = Blocks(runner.n_blocks, self._saver.save if self._saver else None)
         self._runner = runner
         self._spill = spill
         self._propose = propose
-        self._unsaved: deque[tuple[int, Entry]] = deque()
         self._rows = list(range(runner.n_rows - 1, -1, -1))
 
     def plan(self) -> list[Chunk]:
@@ -75,8 +75,8 @@ class Scheduler:
             ids = tuple(sequence.tokens[start : min(start + BLOCK, sequence.n_cached)])
             block = sequence.blocks[sequence.n_published]
             entry = self.blocks.publish(block, sequence.parent, sequence.chain, ids)
-            if self._spill and entry.serial > sequence.parent:
-                self._unsaved.append((block, entry))
+            if self._saver and entry.serial > sequence.parent:
+                self._saver.note(block, entry)
             if len(ids) < BLOCK:
                 break
             sequence.parent, sequence.chain = entry.serial, entry.chain
@@ -102,12 +102,7 @@ class Scheduler:
 
     def save_one(self) -> bool:
         """Write one findable block that is not on disk yet, when nothing else is to be done; whether there was one."""
-        while self._unsaved:
-            block, entry = self._unsaved.popleft()
-            if self.blocks.entries[block] == entry:
-                self._save(block, entry, tails=True)
-                return True
-        return False
+        return bool(self._saver and self._saver.save_one(self.blocks))
 
     def _decode(self) -> list[Chunk]:
         """One token of every sequence that has its prompt behind it, and its draft where there is room for it."""
@@ -247,12 +242,6 @@ class Scheduler:
             self._runner.cache.put(block, data)
             self._append(sequence, block)
             sequence.n_cached += n
-
-    def _save(self, block: int, entry: Entry, *, tails: bool = False) -> None:
-        """Write a block to disk, when it is evicted or the engine has nothing to do; tails only then."""
-        is_tail = len(entry.ids) < BLOCK
-        if self._spill and (tails or not is_tail) and self._spill.wants(entry.chain, anew=is_tail):
-            self._spill.write(entry.chain, entry.ids, self._runner.cache.get(block))
 
 
 def _prefill(sequence: Sequence, budget: int) -> Chunk:

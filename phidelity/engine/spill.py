@@ -11,14 +11,15 @@ used longest ago go first.
 import logging
 import os
 import zlib
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from phidelity.engine.blocks import BLOCK, n_common
+from phidelity.engine.blocks import BLOCK, Blocks, Entry, n_common
+from phidelity.engine.cache import BlockCache
 
 MAGIC = b"PHIKV\x00\x00\x02"
 HEAD = 16
@@ -143,6 +144,37 @@ class Spill:
         if not self._has_told:
             self._has_told = True
             logger.warning(text)
+
+
+class Saver:
+    """Writes blocks of a cache to disk: when they are evicted, or when the engine has nothing to do."""
+
+    def __init__(self, spill: Spill, cache: BlockCache) -> None:
+        self._spill = spill
+        self._cache = cache
+        self._unsaved: deque[tuple[int, Entry]] = deque()
+
+    def note(self, block: int, entry: Entry) -> None:
+        """A block became findable."""
+        self._unsaved.append((block, entry))
+
+    def save_one(self, blocks: Blocks) -> bool:
+        """Write one that is still findable and not on disk yet; whether there was one."""
+        while self._unsaved:
+            block, entry = self._unsaved.popleft()
+            if blocks.entries[block] == entry:
+                self._write(block, entry, anew=len(entry.ids) < BLOCK)
+                return True
+        return False
+
+    def save(self, block: int, entry: Entry) -> None:
+        """Write a block that is evicted; tails are let go."""
+        if len(entry.ids) == BLOCK:
+            self._write(block, entry, anew=False)
+
+    def _write(self, block: int, entry: Entry, *, anew: bool) -> None:
+        if self._spill.wants(entry.chain, anew=anew):
+            self._spill.write(entry.chain, entry.ids, self._cache.get(block))
 
 
 def _files(folder: Path) -> list[tuple[float, Path, int]]:
