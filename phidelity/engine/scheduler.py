@@ -156,7 +156,7 @@ class Scheduler:
             sequence = self.waiting.popleft()
             ids = () if sequence.params.prompt_logprobs is not None else tuple(sequence.tokens[:-1])
             match = self.blocks.match(ids)
-            if self._is_coming(match, ids):
+            if _is_coming(match, ids, self.running):
                 passed.append(sequence)
                 continue
             if not self._begin(sequence, match, ids):
@@ -166,16 +166,6 @@ class Scheduler:
             budget -= chunks[-1].n
         self.waiting.extendleft(reversed(passed))
         return chunks
-
-    def _is_coming(self, match: Match, ids: tuple[int, ...]) -> bool:
-        """Whether a running sequence is about to compute what a match lacks."""
-        start = len(match.blocks) * BLOCK
-        rest = ids[start : start + BLOCK]
-        return any(
-            n_common(tuple(one.tokens[start : start + BLOCK]), rest) >= match.n_partial + WORTH_WAITING
-            for one in self.running
-            if one.n_missing > 1 and one.parent == match.parent and one.n_published == len(match.blocks)
-        )
 
     def _begin(self, sequence: Sequence, match: Match, ids: tuple[int, ...]) -> bool:
         """Give a sequence its row and all blocks it needs for what it holds; False where there is no room."""
@@ -242,6 +232,17 @@ class Scheduler:
             self._runner.cache.put(block, data)
             self._append(sequence, block)
             sequence.n_cached += n
+
+
+def _is_coming(match: Match, ids: tuple[int, ...], running: list[Sequence]) -> bool:
+    """Whether a running sequence is about to compute what a match lacks."""
+    start = len(match.blocks) * BLOCK
+    rest = ids[start : start + BLOCK]
+    return any(
+        n_common(tuple(one.tokens[start : start + BLOCK]), rest) >= match.n_partial + WORTH_WAITING
+        for one in running
+        if one.n_missing > 1 and one.parent == match.parent and one.n_published == len(match.blocks)
+    )
 
 
 def _prefill(sequence: Sequence, budget: int) -> Chunk:
