@@ -12,6 +12,7 @@ from phidelity import terminal
 from phidelity.cli.options import (
     ANY,
     FILE,
+    cache_option,
     json_option,
     kept_prefixes,
     memory_option,
@@ -40,6 +41,7 @@ from phidelity.pipeline import status as runs
 @click.option("--raw", is_flag=True, help="Take the prompt as plain text, without the chat template.")
 @sampling_options
 @memory_option
+@cache_option
 @prefix_options
 @json_option
 def generate(
@@ -49,6 +51,7 @@ def generate(
     out: Path | None,
     raw: bool,
     memory: str | None,
+    cache: str | None,
     prefix_cache: Path | None,
     prefix_cache_size: str,
     as_json: bool,
@@ -66,7 +69,7 @@ def generate(
     if source:
         read_prompts(source, params, raw=raw)  # bad lines are told before a model is loaded
     kept = kept_prefixes(prefix_cache, prefix_cache_size)
-    with closing(open_llm(runs.resolve_model(model), memory, **kept)) as llm:
+    with closing(open_llm(runs.resolve_model(model), memory, cache, **kept)) as llm:
         if source and out:
             with terminal.watching(sys.stderr) as progress:
                 n = answer_file(llm, source, out, params, raw=raw, progress=progress)
@@ -81,15 +84,17 @@ def generate(
         click.echo(completion.model_dump_json() if as_json else completion.text)
 
 
-def open_llm(where: Path, memory: str | None, **options: Any) -> Any:
+def open_llm(where: Path, memory: str | None, cache: str | None = None, **options: Any) -> Any:
     """The model, loaded after its memory plan was shown on standard error and found to fit."""
     from phidelity.checkpoint.open import look
+    from phidelity.engine.compact import can_hold_bytes
     from phidelity.engine.llm import open_model
     from phidelity.engine.memory import available_memory, parse_size, plan
 
     budget = parse_size(memory) if memory else None
     seen = look(where)
-    planned = plan(seen.config, budget=budget, available=available_memory(), packed=seen.n_bytes)
+    cache = cache or ("int8" if seen.n_bytes and can_hold_bytes(seen.config) else "f32")
+    planned = plan(seen.config, budget=budget, available=available_memory(), packed=seen.n_bytes, cache_format=cache)
     click.echo("\n".join(planned.lines()), err=True)
     return open_model(
         where,
@@ -97,6 +102,7 @@ def open_llm(where: Path, memory: str | None, **options: Any) -> Any:
         cache_bytes=planned.cache,
         context_len=planned.context_len,
         speculate=True,
+        cache_format=cache,
         **options,
     )
 

@@ -4,14 +4,17 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import click
 
 from phidelity import terminal
-from phidelity.cli.options import ANY, json_option
+from phidelity.cli.options import ANY, FILE, json_option
 from phidelity.config import UserError
+from phidelity.pipeline import status as runs
 
-BENCHES = ("train", "data", "generate", "endpoint", "tokenizer", "decode", "prefill", "make-checkpoint", "convert")
+ON_MODEL = ("make-checkpoint", "convert", "make-packed", "packed", "quality")
+BENCHES = ("train", "data", "generate", "endpoint", "tokenizer", "decode", "prefill", *ON_MODEL)
 
 
 @click.command()
@@ -24,21 +27,47 @@ BENCHES = ("train", "data", "generate", "endpoint", "tokenizer", "decode", "pref
     show_default=True,
     help="For make-checkpoint, decode, prefill; or what differs: n_layers=4,...",
 )
+@click.option("--text", type=FILE, help="For quality: a text that MODEL was not trained on, such as 100 KB.")
+@click.option("--calibrate", type=FILE, help="For quality: a text to calibrate q4 on, besides.")
 @json_option
-def bench(name: str, model: Path | None, peers: Sequence[str], shape: str, as_json: bool) -> None:
+def bench(
+    name: str,
+    model: Path | None,
+    peers: Sequence[str],
+    shape: str,
+    text: Path | None,
+    calibrate: Path | None,
+    as_json: bool,
+) -> None:
     """Measure speed: `train`, `data`, `generate`, `tokenizer`, or how full `endpoint` keeps a server's slots.
 
     `decode` and `prefill` measure quantised weights of phi-4's shape against `--peer llama.cpp=BIN`.
     `make-checkpoint` writes a random checkpoint at MODEL, and `convert` streams the one at MODEL into GGUF.
+    `make-packed` writes a packed folder of arbitrary bytes at MODEL, `packed` measures what serving one takes,
+    `quality` what q4 and q8 lose of MODEL on a text, beside `--peer llama.cpp=BIN`.
     """
-    from phidelity.bench import convert, data, decode, endpoint, generate, make_checkpoint, prefill, tokenizer, train
+    from phidelity.bench import (
+        convert,
+        data,
+        decode,
+        endpoint,
+        generate,
+        make_checkpoint,
+        packed,
+        prefill,
+        quality,
+        tokenizer,
+        train,
+    )  # fmt: skip
     from phidelity.device import describe_machine
 
-    if (name in ("make-checkpoint", "convert")) != (model is not None):
-        raise click.UsageError("make-checkpoint and convert take a MODEL, the others none.")
+    if (name in ON_MODEL) != (model is not None):
+        raise click.UsageError(f"{', '.join(ON_MODEL)} take a MODEL, the others none.")
+    if (name == "quality") != (text is not None) or (calibrate and name != "quality"):
+        raise click.UsageError("quality takes --text FILE and optionally --calibrate FILE, the others neither.")
 
     places = dict(_pair(peer) for peer in peers)
-    runs = {
+    alone = {
         "train": train.run,
         "data": data.run,
         "generate": generate.run,
@@ -49,10 +78,17 @@ def bench(name: str, model: Path | None, peers: Sequence[str], shape: str, as_js
     }
     if model:
         with terminal.watching(sys.stderr) as progress:
-            is_new = name == "make-checkpoint"
-            rows = make_checkpoint.run(model, shape, progress) if is_new else convert.run(model, progress)
+            rows = {
+                "make-checkpoint": lambda: make_checkpoint.run(model, shape, progress),
+                "convert": lambda: convert.run(model, progress),
+                "make-packed": lambda: packed.make(model, shape, progress),
+                "packed": lambda: packed.run(model),
+                "quality": lambda: quality.run(
+                    runs.resolve_model(model), places, cast(Path, text), calibrate, progress
+                ),
+            }[name]()
     else:
-        rows = runs[name](places)
+        rows = alone[name](places)
     result = {"bench": name, "machine": describe_machine(), "rows": rows}
     click.echo(json.dumps(result) if as_json else "\n".join(map(terminal.bench_row, rows)))
 

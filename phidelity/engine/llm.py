@@ -21,6 +21,7 @@ from phidelity.completion import Asked, Capabilities, Completion, Prompt, Sampli
 from phidelity.config import UserError
 from phidelity.engine import sampling
 from phidelity.engine.blocks import BLOCK
+from phidelity.engine.compact import CacheFormat
 from phidelity.engine.engine import Engine
 from phidelity.engine.runner import Runner
 from phidelity.engine.sequence import Sequence
@@ -53,6 +54,7 @@ class LLM:
         spill: Path | None = None,
         spill_bytes: int = BUDGET,
         speculate: bool = True,
+        cache_format: CacheFormat = "f32",
     ) -> None:
         """`spill` is a folder for the prefix cache; `context_len` may be less than the model's."""
         self.name = name
@@ -60,12 +62,17 @@ class LLM:
         self.tokenizer = tokenizer
         self.context_len = min(context_len or model.config.context_len, model.config.context_len)
         self.n_running = n_running
-        self._cache_bytes = cache_bytes
+        self._cache: tuple[int, CacheFormat] = (cache_bytes, cache_format)
         self._spill = (spill, spill_bytes) if spill else None
         self._speculate = speculate
         self._n_known = min(tokenizer.vocab_size, model.config.vocab_size)
         self._end_ids = chat.stop_ids(tokenizer)
         self._worker = Worker(self._make)
+
+    @property
+    def engine(self) -> Engine | None:
+        """The engine, once it is made; its own thread uses it."""
+        return self._worker.engine
 
     @property
     def capabilities(self) -> Capabilities:
@@ -225,16 +232,19 @@ class LLM:
 
     def _make(self) -> Engine:
         """The engine, made on its own thread when the first request comes."""
-        runner = Runner(self.model, n_rows=self.n_running, cache_bytes=self._cache_bytes, context_len=self.context_len)
-        spill = None
-        if self._spill:
-            folder, budget = self._spill
-            data = runner.cache.data
-            shape = (data.shape[0], *data.shape[2:])
-            kind = f"{'x'.join(map(str, shape))}-{str(data.dtype).removeprefix('torch.')}"
-            spill = Spill(folder, f"{self.name}-{kind}-{runner.arithmetic()}", shape, data.dtype, budget)
+        n_bytes, form = self._cache
+        runner = Runner(
+            self.model, n_rows=self.n_running, cache_bytes=n_bytes, context_len=self.context_len, cache_format=form
+        )
+        spill = _spill(runner, self.name, *self._spill) if self._spill else None
         propose = Speculator(lambda: measure(runner.model, runner.sizes)) if self._speculate else None
         return Engine(runner, self._n_known, spill=spill, propose=propose)
+
+
+def _spill(runner: Runner, name: str, folder: Path, budget: int) -> Spill:
+    block = runner.cache.get(0)
+    kind = f"{'x'.join(map(str, block.shape))}-{str(block.dtype).removeprefix('torch.')}"
+    return Spill(folder, f"{name}-{kind}-{runner.arithmetic()}", block.shape, block.dtype, budget)
 
 
 def open_model(folder: Path, **options: Any) -> LLM:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 
 from phidelity.config import UserError
+from phidelity.engine.compact import cached_token
 from phidelity.model.config import BITS, ModelConfig, cache_bytes_per_token, memory_bytes
 from phidelity.progress import readable_size
 
@@ -97,7 +98,7 @@ def plan(
 def cache_bytes(config: ModelConfig, cache_format: str) -> int:
     """Bytes of one token's keys and values; `int8` has a float scale for every head's vector."""
     if cache_format == "int8":
-        return cache_bytes_per_token(config, 1 + 4 / config.head_dim)
+        return cached_token(config)
     return cache_bytes_per_token(config, BITS[cache_format] / 8)
 
 

@@ -15,9 +15,11 @@ from torch import Tensor
 
 from phidelity.engine.blocks import BLOCK, NULL
 from phidelity.engine.cache import TILE, BlockAttend, BlockCache, Group, group
+from phidelity.engine.compact import ByteAttend, ByteCache, CacheFormat, cached_token
 from phidelity.engine.paged import PagedAttend
 from phidelity.engine.sequence import Sequence
 from phidelity.engine.tiles import SIZES, fingerprint, query_slots, row_sizes
+from phidelity.kernels.attention import Span
 from phidelity.kernels.library import Library, kernels
 from phidelity.model.config import ModelConfig, cache_bytes_per_token
 from phidelity.model.dense import dense
@@ -57,15 +59,23 @@ class Runner:
         cache_bytes: int,
         context_len: int,
         step_tokens: int | None = None,
+        cache_format: CacheFormat = "f32",
     ) -> None:
         self.model = dense(model) or model
         weight = model.embed.weight
         self.device = weight.device
         self._library = _library(self.model)
         blocks_per_row = -(-context_len // BLOCK)
-        affordable = cache_bytes // (BLOCK * cache_bytes_per_token(model.config, weight.element_size()))
-        self.n_blocks = 1 + max(blocks_per_row, min(affordable, n_rows * blocks_per_row))
-        self.cache = BlockCache(model.config, self.n_blocks, weight.dtype, self.device)
+        as_bytes = cache_format == "int8"
+        per_token = (
+            cached_token(model.config) if as_bytes else cache_bytes_per_token(model.config, weight.element_size())
+        )
+        self.n_blocks = 1 + max(blocks_per_row, min(cache_bytes // (BLOCK * per_token), n_rows * blocks_per_row))
+        self.cache = (
+            ByteCache(model.config, self.n_blocks)
+            if as_bytes
+            else BlockCache(model.config, self.n_blocks, weight.dtype, self.device)
+        )
         on_torch = self.device.type == "cpu" and not self._library
         self.sizes = row_sizes(model) if on_torch else KERNEL_SIZES if self._library else ACCELERATOR_SIZES
         self._n_slots = query_slots(model) if on_torch else 1
@@ -98,11 +108,16 @@ class Runner:
         tokens, positions = inputs[0, :, 0], inputs[1, :, 0]
         tokens[:n] = _next_tokens(chunks)
         positions[:n] = np.arange(n) + np.repeat(starts - first, counts)
-        if self._library:
+        if isinstance(self.cache, ByteCache):
+            cells = self.tables[np.repeat(rows, counts), positions // BLOCK] * BLOCK + positions % BLOCK
+            places = zip(first, counts, starts, self.tables[rows], strict=True)
+            spans = [Span(int(at), int(n_rows), int(start), table) for at, n_rows, start, table in places]
+            attend = ByteAttend(self.cache, spans, cells)
+        elif self._library:
             attend = PagedAttend(self.cache, self._library, self.tables, np.repeat(rows, counts), positions)
         else:
             blocks = self.tables[np.repeat(rows, counts), positions[:n] // BLOCK]
-            groups = self._groups(rows, starts, counts, first, n_decode, size)
+            groups = self._groups(self.cache, rows, starts, counts, first, n_decode, size)
             attend = BlockAttend(self.cache, self.cache.places(blocks, positions[:n]), groups)
         on_device = torch.from_numpy(inputs).to(self.device)
         x = self.model(on_device[0], on_device[1], attend)[:, 0]
@@ -133,7 +148,14 @@ class Runner:
         return is_finite
 
     def _groups(
-        self, rows: np.ndarray, starts: np.ndarray, counts: np.ndarray, first: np.ndarray, n_decode: int, size: int
+        self,
+        cache: BlockCache,
+        rows: np.ndarray,
+        starts: np.ndarray,
+        counts: np.ndarray,
+        first: np.ndarray,
+        n_decode: int,
+        size: int,
     ) -> list[Group]:
         """Decode and prefill attend apart, each in as many groups as the columns they gather ask for."""
         if n_decode == len(rows) and self._n_slots == 1 and (starts.max() + 1) * size <= GATHERED:
@@ -141,23 +163,31 @@ class Runner:
             tables[:n_decode] = self.tables[rows]
             places = np.zeros((size, 1), dtype=np.int64)
             places[:n_decode, 0] = starts
-            one = group(self.cache, tables, places, np.arange(size)[:, None], np.ones(size, dtype=np.int64), 1)
+            one = group(cache, tables, places, np.arange(size)[:, None], np.ones(size, dtype=np.int64), 1)
             return [one._replace(pick=None)]
         result = []
         for part, tile in ((slice(0, n_decode), self._n_slots), (slice(n_decode, len(rows)), TILE)):
             order = np.argsort(starts[part] + counts[part], kind="stable") + part.start
             for members in _within(order, starts + counts):
-                result.append(self._group(rows[members], starts[members], counts[members], first[members], tile))
+                result.append(self._group(cache, rows[members], starts[members], counts[members], first[members], tile))
         return result
 
-    def _group(self, rows: np.ndarray, starts: np.ndarray, counts: np.ndarray, first: np.ndarray, tile: int) -> Group:
+    def _group(
+        self,
+        cache: BlockCache,
+        rows: np.ndarray,
+        starts: np.ndarray,
+        counts: np.ndarray,
+        first: np.ndarray,
+        tile: int,
+    ) -> Group:
         tables = self.tables[rows]
         if len(rows) * self.config.n_kv_heads < 2:  # a single item has a kernel of its own
             tables, starts, first = (np.concatenate((one, one)) for one in (tables, starts, first))
             counts = np.array([counts[0], 0])
         n_slots = -(-int(counts.max()) // tile) * tile
         within = np.minimum(np.arange(n_slots), np.maximum(counts, 1)[:, None] - 1)
-        return group(self.cache, tables, starts[:, None] + within, first[:, None] + within, counts, tile)
+        return group(cache, tables, starts[:, None] + within, first[:, None] + within, counts, tile)
 
 
 def _library(model: Transformer) -> Library | None:

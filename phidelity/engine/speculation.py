@@ -29,6 +29,8 @@ LONGEST = 16
 """Tokens of a draft (*ours*)."""
 WIDEST = 128
 """Rows of a step up to which its cost is measured (*ours*); wider steps get no drafts."""
+SLOWEST = 1.0
+"""Seconds of a step up to which its cost is measured (*ours*)."""
 PRIOR = (1.0, 2.0)
 """Right and made guesses that a request is credited with when it begins (*ours*): it must earn long drafts."""
 MEMORY = 32.0
@@ -62,7 +64,11 @@ class Costs:
 
 @torch.inference_mode()
 def measure(model: Transformer, sizes: Sequence[int], n_rounds: int = 3) -> Costs:
-    """Time steps of each size: all products and the head, without the cache, which costs both sides the same."""
+    """Time steps of each size: all products and the head, without the cache, which costs both sides the same.
+
+    Sizes beyond the first that takes `SLOWEST` are not measured (a large model would be busy for minutes): no drafts so
+    long. Rounds end early where one takes as long as that.
+    """
     sizes = [size for size in sizes if size <= WIDEST]
     device, attend = model.embed.weight.device, CausalAttend()
 
@@ -73,7 +79,15 @@ def measure(model: Transformer, sizes: Sequence[int], n_rounds: int = 3) -> Cost
         float(logits[0, 0])  # waits for the device
         return time.perf_counter() - start
 
-    rounds = [[seconds(size) for size in sizes] for _ in range(n_rounds + 1)][1:]
+    first: list[float] = []
+    for size in sizes:  # warms up as well
+        first.append(seconds(size))
+        if first[-1] > SLOWEST:
+            break
+    sizes = sizes[: len(first)]
+    if sum(first) > SLOWEST:
+        n_rounds = 1
+    rounds = [[seconds(size) for size in sizes] for _ in range(n_rounds)]
     return Costs(sizes, [statistics.median(column) for column in zip(*rounds, strict=True)] if sizes else [])
 
 

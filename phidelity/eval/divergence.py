@@ -18,7 +18,7 @@ from phidelity.checkpoint import blockwise
 from phidelity.checkpoint.packed import PackedWeights
 from phidelity.checkpoint.weights import Weights
 from phidelity.config import UserError
-from phidelity.model.attention import CausalAttend
+from phidelity.model.attention import Attend, CausalAttend
 from phidelity.progress import SILENT, Progress
 
 WINDOW = 512
@@ -90,10 +90,17 @@ def text_windows(path: Path, weights: Weights) -> list[Tensor]:
     return windows_of(weights.tokenizer.encode(text), weights.config.context_len)
 
 
-def served(packed: PackedWeights, windows: Sequence[Tensor], progress: Progress = SILENT) -> Logits:
-    """Logits of a packed model as it is served: by the kernels, which round what goes into a product as well."""
+def served(
+    packed: PackedWeights,
+    windows: Sequence[Tensor],
+    progress: Progress = SILENT,
+    attention: Callable[[], Attend] = CausalAttend,
+) -> Logits:
+    """Logits of a packed model as it is served: by the kernels, which round what goes into a product as well.
+
+    `attention` gives what attends in one window: by default over keys and values as computed.
+    """
     model = packed.load(progress).model
-    attend = CausalAttend()
     with torch.inference_mode():
-        states = [model(tokens[None], torch.arange(len(tokens))[None], attend)[0] for tokens in windows]
+        states = [model(tokens[None], torch.arange(len(tokens))[None], attention())[0] for tokens in windows]
     return lambda window, start, stop: model.logits(states[window][start:stop])
