@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from phidelity.cli import chat, check, checkpoint, model, road, scores, tools
+from phidelity.cli import chat, check, checkpoint, model, road, scores, serve, tools
 from phidelity.config import UserError
 from phidelity.pipeline.manifest import ROAD
 
@@ -22,7 +22,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 COMMANDS = (
     road.run, road.status, road.plan,
     checkpoint.inspect, check.check, checkpoint.convert,
-    model.generate, chat.chat,
+    model.generate, chat.chat, serve.serve,
     scores.evaluate, scores.grade, scores.compare, scores.import_prompts,
     tools.data, tools.bench,
 )  # fmt: skip

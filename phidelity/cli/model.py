@@ -2,7 +2,9 @@
 
 import json
 import sys
+from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +88,11 @@ def generate(
 
 def open_llm(where: Path, memory: str | None, cache: str | None = None, **options: Any) -> Any:
     """The model, loaded after its memory plan was shown on standard error and found to fit."""
+    return loader(where, memory, cache, **options)()
+
+
+def loader(where: Path, memory: str | None, cache: str | None = None, **options: Any) -> Callable[[], Any]:
+    """What loads the model; its memory plan is shown first and found to fit."""
     from phidelity.checkpoint.open import look
     from phidelity.engine.compact import can_hold_bytes
     from phidelity.engine.llm import open_model
@@ -96,7 +103,8 @@ def open_llm(where: Path, memory: str | None, cache: str | None = None, **option
     cache = cache or ("int8" if seen.n_bytes and can_hold_bytes(seen.config) else "f32")
     planned = plan(seen.config, budget=budget, available=available_memory(), packed=seen.n_bytes, cache_format=cache)
     click.echo("\n".join(planned.lines()), err=True)
-    return open_model(
+    return partial(
+        open_model,
         where,
         n_running=planned.n_running,
         cache_bytes=planned.cache,

@@ -1,0 +1,191 @@
+"""The routes: which path answers what. FastAPI reads bodies by their types and writes the OpenAPI document of them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from fastapi.staticfiles import StaticFiles
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+
+from phidelity.config import UserError
+from phidelity.model.config import census
+from phidelity.records import whole_characters
+from phidelity.server import chats, messages, texts
+from phidelity.server.errors import ApiError, on_error
+from phidelity.server.guard import Guard
+from phidelity.server.protocol import (
+    Body,
+    ChatRequest,
+    DetokenizeRequest,
+    TemplateRequest,
+    TextRequest,
+    TokenizeRequest,
+)
+from phidelity.server.service import Service
+
+WEB = Path(__file__).parent / "web"
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
+    "font-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+"""Nothing from elsewhere, no inline script: what a model says cannot become code on the page."""
+SAFE = {
+    "Content-Security-Policy": POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-cache",
+}
+
+
+class Page(StaticFiles):
+    """The chat window's files, under a strict policy."""
+
+    async def get_response(self, path: str, scope: Any) -> Response:
+        """A file with the headers that keep it safe."""
+        response = await super().get_response(path, scope)
+        response.headers.update(SAFE)
+        return response
+
+
+def make_app(service: Service) -> Any:
+    """The ASGI application."""
+    app = FastAPI(
+        title="Phidelity", version="1", docs_url=None, redoc_url=None,
+        description="OpenAI's API in front of one model. " + service.settings.notice,
+    )  # fmt: skip
+    for kind in (ApiError, UserError, HTTPException, RequestValidationError, Exception):
+        app.add_exception_handler(kind, on_error)  # pyright: ignore[reportArgumentType]
+    _add_generation(app, service)
+    _add_tokens(app, service)
+    _add_state(app, service)
+    app.mount("/", Page(directory=WEB, html=True, check_dir=False))
+    wrapped: Any = Guard(app, service)
+    if service.settings.origins:
+        wrapped = CORSMiddleware(
+            wrapped, allow_origins=service.settings.origins, allow_methods=["GET", "POST"],
+            allow_headers=["*"], expose_headers=["Warning", "Retry-After"],
+        )  # fmt: skip
+    return wrapped
+
+
+def _add_generation(app: FastAPI, service: Service) -> None:
+    @app.post("/v1/chat/completions", tags=["generation"], response_model=None)
+    async def chat_completions(body: ChatRequest, request: Request) -> Response:
+        """Answer a chat, whole or as a stream."""
+        return await chats.chat(service, body, request, warning(body))
+
+    @app.post("/v1/completions", tags=["generation"], response_model=None)
+    async def completions(body: TextRequest, request: Request) -> Response:
+        """Continue texts or token ids; with `echo` and `logprobs` the prompt is scored."""
+        return await texts.text(service, body, request, warning(body))
+
+
+def _add_tokens(app: FastAPI, service: Service) -> None:
+    @app.post("/tokenize", tags=["tokens"], response_model=None)
+    async def tokenize(body: TokenizeRequest) -> Response:
+        """Ids of a text, or of a chat as the model reads it."""
+        service.check_model(body.model)
+        llm = service.llm
+        given = [one for one in (body.prompt, body.content, body.messages) if one is not None]
+        if len(given) != 1:
+            raise ApiError(400, f"{len(given)} of prompt, content and messages were given; expected one of them.")
+        if isinstance(given[0], str):
+            ids: Sequence[int] = llm.tokenizer.encode(whole_characters(given[0]))
+        else:
+            ids = _chat_ids(service, body.messages or [], body.add_generation_prompt)
+        found = {"tokens": list(ids), "count": len(ids), "max_model_len": llm.context_len}
+        return JSONResponse(found, headers=warning(body))
+
+    @app.post("/detokenize", tags=["tokens"], response_model=None)
+    async def detokenize(body: DetokenizeRequest) -> Response:
+        """Text of ids; special tokens by name."""
+        service.check_model(body.model)
+        tokenizer = service.llm.tokenizer
+        if beyond := [token for token in body.tokens if token >= tokenizer.vocab_size]:
+            told = f"tokens names {beyond[0]}; this model has 0 to {tokenizer.vocab_size - 1}."
+            raise ApiError(400, told, param="tokens", code="invalid_value")
+        said = tokenizer.decode(body.tokens)
+        return JSONResponse({"prompt": said, "content": said}, headers=warning(body))
+
+    @app.post("/apply-template", tags=["tokens"], response_model=None)
+    async def apply_template(body: TemplateRequest) -> Response:
+        """A chat as the text that the model reads, for a person to look at; ids are the truth (POST /tokenize)."""
+        service.check_model(body.model)
+        ids = _chat_ids(service, body.messages, body.add_generation_prompt)
+        said = service.llm.tokenizer.decode(ids)
+        return JSONResponse({"prompt": said}, headers=warning(body))
+
+
+def _chat_ids(service: Service, turns: Any, add_generation_prompt: bool) -> list[int]:
+    from phidelity.tokenizer.chat import render
+
+    if not turns:
+        raise ApiError(400, "messages is empty; expected at least one.", param="messages")
+    read = messages.conversation(turns).messages
+    return render(read, service.llm.tokenizer, generation_prompt=add_generation_prompt).ids
+
+
+def _add_state(app: FastAPI, service: Service) -> None:
+    @app.get("/v1/models", tags=["state"], response_model=None)
+    async def models() -> Response:
+        """The one model that is served, and what it is."""
+        return JSONResponse({"object": "list", "data": [describe(service)]})
+
+    @app.get("/v1/models/{name:path}", tags=["state"], response_model=None)
+    async def model(name: str) -> Response:
+        """The same, by name."""
+        service.check_model(name)
+        return JSONResponse(describe(service))
+
+    @app.get("/health", tags=["state"], response_model=None)
+    async def health() -> Response:
+        """`ready` with 200; `loading` or `draining` with 503."""
+        status = 200 if service.state == "ready" else 503
+        return JSONResponse({"status": service.state}, status)
+
+    @app.get("/metrics", tags=["state"], response_model=None)
+    async def metrics() -> Response:
+        """For Prometheus."""
+        said = service.metrics.text(service.settings.name, service.stats())
+        return PlainTextResponse(said, media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> Response:
+        """The API as a page of its own, without network."""
+        from phidelity.server.reference import reference_page
+
+        return HTMLResponse(reference_page(app.openapi()), headers=SAFE | {"Content-Security-Policy": DOCS_POLICY})
+
+
+DOCS_POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'"
+"""The reference is one file with its style inside and no script at all."""
+
+
+def describe(service: Service) -> dict[str, Any]:
+    """OpenAI's model object, and what else is known of the model."""
+    llm = service.llm
+    config = llm.model.config
+    return {
+        "id": service.settings.name,
+        "object": "model",
+        "created": service.created,
+        "owned_by": "phidelity",
+        "max_model_len": llm.context_len,
+        "parameters": census(config).total,
+        "notice": service.settings.notice,
+        "digest": llm.name,
+        "vocab_size": llm.tokenizer.vocab_size,
+    }
+
+
+def warning(body: Body) -> dict[str, str]:
+    """A header that names the fields which mean nothing here."""
+    if not body.unknown:
+        return {}
+    names = ", ".join(body.unknown)[:500].encode("ascii", "backslashreplace").decode()
+    safe = "".join(one if " " <= one <= "~" and one not in '"\\' else "?" for one in names)
+    return {"Warning": f'299 phidelity "ignored: {safe}"'}

@@ -1,0 +1,130 @@
+"""/v1/chat/completions: a chat in, its next turn out, whole or as a stream of chunks."""
+
+import json
+import secrets
+import time
+from collections.abc import AsyncGenerator
+from typing import Any
+
+from starlette.requests import Request as HttpRequest
+from starlette.responses import JSONResponse, Response
+
+from phidelity.completion import Completion
+from phidelity.engine.worker import Piece
+from phidelity.server import messages, tokens
+from phidelity.server.answer import Answer
+from phidelity.server.errors import ApiError
+from phidelity.server.events import DONE, EventStream, event, with_pings
+from phidelity.server.protocol import ChatRequest, refuse
+from phidelity.server.service import Service
+
+
+async def chat(service: Service, body: ChatRequest, http: HttpRequest, headers: dict[str, str]) -> Response:
+    """Answer a chat."""
+    refuse(body)
+    service.check_model(body.model)
+    llm = service.llm
+    if body.top_logprobs is not None and not body.logprobs:
+        raise ApiError(400, "top_logprobs needs logprobs: true. Set it or leave both out.", param="top_logprobs")
+    given = body.model_copy(update={"max_tokens": body.max_completion_tokens or body.max_tokens})
+    alternatives = (body.top_logprobs or 0) if body.logprobs else None
+    params = given.params(llm.context_len, llm.context_len, alternatives, None)
+    ids = await service.ids(messages.conversation(body.messages), room=1)
+    n = body.n or 1
+    answer = service.answer([ids], params, n, is_streamed=bool(body.stream))
+    reply = ChatReply(service, body, answer)
+    if body.stream:
+        return EventStream(answer, reply.events(), headers)
+    try:
+        completions = await answer.completions(http.receive)
+        return JSONResponse(reply.whole(completions), headers=headers)
+    finally:
+        answer.close()
+
+
+class ChatReply:
+    """The answer in OpenAI's shapes."""
+
+    def __init__(self, service: Service, body: ChatRequest, answer: Answer) -> None:
+        self._body, self._answer = body, answer
+        self._tokenizer = service.llm.tokenizer
+        self._head = {
+            "id": f"chatcmpl-{secrets.token_hex(12)}",
+            "object": "chat.completion",
+            "created": int(time.time()),
+            "model": service.settings.name,
+        }
+        chunk = {**self._head, "object": "chat.completion.chunk"}
+        self._start = json.dumps(chunk, ensure_ascii=False, separators=(",", ":"))[:-1].encode()
+        self._wants_usage = bool(body.stream_options and body.stream_options.include_usage)
+        self._null_usage = b',"usage":null' if self._wants_usage else b""
+
+    def whole(self, completions: list[Completion]) -> dict[str, Any]:
+        """One object."""
+        choices = [
+            {
+                "index": choice,
+                "message": {"role": "assistant", "content": completion.text, "refusal": None},
+                "logprobs": self._logprobs(choice, completion.tokens, completion.logprobs, completion.alternatives),
+                "finish_reason": completion.finish_reason,
+            }
+            for choice, completion in enumerate(completions)
+        ]
+        usage, timings = self._answer.usage(), self._answer.timings()
+        return {**self._head, "choices": choices, "usage": usage, "timings": timings}
+
+    async def events(self) -> AsyncGenerator[bytes]:
+        """Chunks: the role first, then text, then the reason; then usage where it is asked for, then the end."""
+        for choice in range(len(self._answer.requests)):
+            yield self._chunk(choice, b'{"role":"assistant","content":"","refusal":null}')
+        async for news in with_pings(self._answer):
+            if isinstance(news, bytes):
+                yield news
+                continue
+            assert news.piece
+            if data := self._piece(news.choice, news.piece):
+                yield data
+        if self._answer.is_left:
+            return
+        if self._wants_usage:
+            whole = {"choices": [], "usage": self._answer.usage(), "timings": self._answer.timings()}
+            yield event({**self._head, "object": "chat.completion.chunk", **whole})
+        yield DONE
+
+    def _piece(self, choice: int, piece: Piece) -> bytes:
+        data = b""
+        logprobs = b"null"
+        if self._body.logprobs and piece.tokens:
+            found = self._logprobs(choice, piece.tokens, piece.logprobs, piece.alternatives)
+            logprobs = json.dumps(found, ensure_ascii=False, separators=(",", ":")).encode()
+        if piece.text or logprobs != b"null":
+            content = json.dumps(piece.text, ensure_ascii=False).encode()
+            data = self._chunk(choice, b'{"content":' + content + b"}", logprobs)
+        if piece.finish_reason:
+            timings = b""
+            if not self._wants_usage:
+                timings = b',"timings":' + json.dumps(self._answer.timings()).encode()
+            data += self._chunk(choice, b"{}", reason=json.dumps(piece.finish_reason).encode(), more=timings)
+        return data
+
+    def _chunk(
+        self, choice: int, delta: bytes, logprobs: bytes = b"null", reason: bytes = b"null", more: bytes = b""
+    ) -> bytes:
+        """Written by hand, since one is made for every token."""
+        return (b'data: %b,"choices":[{"index":%d,"delta":%b,"logprobs":%b,"finish_reason":%b}]%b%b}\n\n') % (
+            self._start,
+            choice,
+            delta,
+            logprobs,
+            reason,
+            self._null_usage,
+            more,
+        )
+
+    def _logprobs(self, choice: int, said: Any, logprobs: Any, alternatives: Any) -> dict[str, Any] | None:
+        if not self._body.logprobs:
+            return None
+        ends = self._answer.requests[choice].sequence.end_ids
+        n = len(said) - 1 if said and said[-1] in ends else len(said)
+        top = self._body.top_logprobs or 0
+        return tokens.chat_logprobs(self._tokenizer, said[:n], logprobs[:n], alternatives[:n], top)

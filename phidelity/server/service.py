@@ -1,0 +1,145 @@
+"""What the server has: the model (when it is loaded), its limits, and the requests under way.
+
+States are `loading`, `ready` and `draining`; only a ready one takes requests. Waiting is bounded: more sequences than
+the engine runs and `queue` may wait are refused with 429, so memory is bounded by the limits, not by the clients.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from phidelity.completion import Prompt, SamplingParams
+from phidelity.config import UserError
+from phidelity.engine import sampling
+from phidelity.engine.llm import LLM
+from phidelity.server.answer import Answer, Bell
+from phidelity.server.auth import Keys
+from phidelity.server.errors import ApiError
+from phidelity.server.metrics import Metrics
+
+LONG = 20_000
+"""Characters from which on a prompt is encoded on a thread of its own (*ours*)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How the server is run; every limit is *ours*."""
+
+    name: str = "phi"
+    notice: str = ""
+    """What the model is, in plain words."""
+    keys: Keys = field(default_factory=Keys)
+    origins: tuple[str, ...] = ()
+    """Other sites whose pages may call the server."""
+    hosts: tuple[str, ...] = ()
+    """Names under which the server may be addressed; none: any."""
+    queue: int = 256
+    """Sequences that may wait beyond those that run."""
+    body_bytes: int = 8 << 20
+    timeout: float = 1800.0
+    """Seconds for a whole request; 0: no limit."""
+    body_timeout: float = 30.0
+    """Seconds in which a body has to arrive."""
+
+
+class Service:
+    """Everything that requests share; lives on the event loop that makes it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.state = "loading"
+        self.metrics = Metrics()
+        self.created = int(time.time())
+        self.n_open = 0
+        """Sequences under way."""
+        self._llm: LLM | None = None
+        self._bell: Bell | None = None
+
+    @property
+    def llm(self) -> LLM:
+        """The model; a 503 while there is none to ask."""
+        if self.state == "draining":
+            raise ApiError(503, "The server is shutting down.", code="draining", headers={"Retry-After": "10"})
+        if not self._llm:
+            told = "The model is being loaded; ask again in a moment (GET /health tells when)."
+            raise ApiError(503, told, code="loading", headers={"Retry-After": "2"})
+        return self._llm
+
+    def use(self, llm: LLM) -> None:
+        """The model is there."""
+        self._llm = llm
+        self.state = "ready"
+
+    def stats(self) -> dict[str, int]:
+        """Of the engine, as far as there is one."""
+        return self._llm.stats() if self._llm else {}
+
+    def check_model(self, name: str | None) -> None:
+        """Refuse a model that is not here; none named is the one that is."""
+        if name is not None and name != self.settings.name:
+            told = f"The model {name[:100]!r} is not served here; expected {self.settings.name!r} (GET /v1/models)."
+            raise ApiError(404, told, param="model", code="model_not_found")
+
+    async def ids(self, prompt: Prompt, *, room: int) -> tuple[int, ...]:
+        """The ids of a prompt; refused with the numbers where the context has no room for them and `room` more."""
+        llm = self.llm
+        size = len(prompt) if isinstance(prompt, str | tuple) else sum(len(one.content) for one in prompt.messages)
+        is_long = size > LONG and not isinstance(prompt, tuple)
+        ids = await asyncio.to_thread(llm.prompt_ids, prompt) if is_long else llm.prompt_ids(prompt)
+        if len(ids) + room > llm.context_len:
+            found = f"This model's maximum context length is {llm.context_len} tokens, the answer included"
+            told = f"{found}; the prompt has {len(ids)} tokens. Shorten it."
+            raise ApiError(400, told, param="messages", code="context_length_exceeded")
+        return ids
+
+    def answer(
+        self,
+        prompts: Sequence[tuple[int, ...]],
+        params: SamplingParams,
+        n: int,
+        *,
+        is_streamed: bool,
+        allow: Callable[[], Any] | None = None,
+    ) -> Answer:
+        """Begin `n` choices for each prompt; 429 where there is no room to wait."""
+        llm, n_new = self.llm, n * len(prompts)
+        if n_new > llm.n_running + self.settings.queue:
+            most = llm.n_running + self.settings.queue
+            raise ApiError(400, f"{n_new} answers were asked for at once; at most {most} are taken.", param="n")
+        if self.n_open + n_new > llm.n_running + self.settings.queue:
+            told = f"{self.n_open} answers are under way and no more can wait. Ask again later."
+            raise ApiError(429, told, code="rate_limit_exceeded", headers={"Retry-After": self._wait()})
+        try:
+            sampling.check_ids(params, min(llm.tokenizer.vocab_size, llm.model.config.vocab_size))
+        except UserError as error:
+            raise ApiError(400, str(error), param=str(error).split(" ")[0], code="invalid_value") from None
+        self._bell = self._bell or Bell(asyncio.get_running_loop())
+        self.n_open += n_new
+
+        def closed() -> None:
+            self.n_open -= n_new
+
+        seconds = self.settings.timeout
+        answer = Answer(llm, self._bell, self.metrics, n_new, is_streamed=is_streamed, seconds=seconds, on_close=closed)
+        try:
+            answer.submit([(ids, repeat) for ids in prompts for repeat in range(n)], params, allow)
+        except BaseException:
+            answer.close()
+            raise
+        return answer
+
+    def _wait(self) -> str:
+        """Seconds after which a place may be free: the waiting ones over the rate at which answers ended."""
+        times = self.metrics.times["vllm:e2e_request_latency_seconds"]
+        return str(max(1, min(60, round(times.mean * self.n_open / max(self.llm.n_running, 1)))))
+
+    async def drain(self, seconds: float) -> None:
+        """Take no more, let what runs end, and after `seconds` cancel it."""
+        self.state = "draining"
+        end = time.monotonic() + seconds
+        while self.n_open and time.monotonic() < end:
+            await asyncio.sleep(0.05)
+        if self._llm:
+            await asyncio.to_thread(self._llm.close)

@@ -1,0 +1,155 @@
+"""/v1/completions: texts or token ids in, what follows out; with `echo` the prompt too, and its log-probabilities.
+
+`max_tokens: 0` with `echo` scores a prompt and generates nothing, which is what evaluations by log-likelihood ask for.
+Choices come prompt by prompt, `n` of each, as OpenAI numbers them.
+"""
+
+import secrets
+import time
+from collections.abc import AsyncGenerator, Sequence
+from typing import Any
+
+from starlette.requests import Request as HttpRequest
+from starlette.responses import JSONResponse, Response
+
+from phidelity.completion import Completion, Prompt
+from phidelity.records import whole_characters
+from phidelity.server import tokens
+from phidelity.server.answer import Answer
+from phidelity.server.errors import ApiError
+from phidelity.server.events import DONE, EventStream, event, with_pings
+from phidelity.server.protocol import TEXT_TOKENS, TextRequest, refuse
+from phidelity.server.service import Service
+
+
+async def text(service: Service, body: TextRequest, http: HttpRequest, headers: dict[str, str]) -> Response:
+    """Continue prompts."""
+    refuse(body)
+    service.check_model(body.model)
+    llm = service.llm
+    scored = body.logprobs if body.echo and body.logprobs is not None else None
+    if body.max_tokens == 0 and scored is None:
+        scored = 0
+    params = body.params(llm.context_len, TEXT_TOKENS, body.logprobs, scored)
+    room = min(params.max_tokens, 1)
+    ids = [await service.ids(prompt, room=room) for prompt in _prompts(body)]
+    answer = service.answer(ids, params, body.n or 1, is_streamed=bool(body.stream))
+    reply = TextReply(service, body, answer)
+    if body.stream:
+        return EventStream(answer, reply.events(), headers)
+    try:
+        completions = await answer.completions(http.receive)
+        return JSONResponse(reply.whole(completions), headers=headers)
+    finally:
+        answer.close()
+
+
+def _prompts(body: TextRequest) -> list[Prompt]:
+    prompt = body.prompt
+    if not prompt:
+        raise ApiError(400, "prompt is empty; expected a text or token ids, at least one token.", param="prompt")
+    if isinstance(prompt, str):
+        return [whole_characters(prompt)]
+    if isinstance(prompt[0], int):
+        return [tuple(prompt)]  # pyright: ignore[reportReturnType]
+    prompts = [whole_characters(one) if isinstance(one, str) else tuple(one) for one in prompt]  # pyright: ignore
+    for place, one in enumerate(prompts):
+        if not one:
+            raise ApiError(400, f"prompt.{place} is empty; expected at least one token.", param=f"prompt.{place}")
+    return prompts
+
+
+class TextReply:
+    """The answer in OpenAI's legacy shapes."""
+
+    def __init__(self, service: Service, body: TextRequest, answer: Answer) -> None:
+        self._body, self._answer = body, answer
+        self._tokenizer = service.llm.tokenizer
+        self._wants_usage = bool(body.stream_options and body.stream_options.include_usage)
+        self._offsets = [0] * len(answer.requests)
+        self._head = {
+            "id": f"cmpl-{secrets.token_hex(12)}",
+            "object": "text_completion",
+            "created": int(time.time()),
+            "model": service.settings.name,
+        }
+
+    def whole(self, completions: list[Completion]) -> dict[str, Any]:
+        """One object."""
+        choices = []
+        for choice, completion in enumerate(completions):
+            echoed, prompt = self._echo(choice) if self._body.echo else ("", None)
+            said = self._logprobs(choice, completion.tokens, completion.logprobs, completion.alternatives)
+            choices.append(
+                {
+                    "index": choice,
+                    "text": echoed + completion.text,
+                    "logprobs": _joined(prompt, said),
+                    "finish_reason": completion.finish_reason,
+                }
+            )
+        usage, timings = self._answer.usage(), self._answer.timings()
+        return {**self._head, "choices": choices, "usage": usage, "timings": timings}
+
+    async def events(self) -> AsyncGenerator[bytes]:
+        """Chunks; an echoed prompt is told when it has been read, before the first token."""
+        untold = set(range(len(self._answer.requests))) if self._body.echo else set()
+        async for news in with_pings(self._answer):
+            if isinstance(news, bytes):
+                yield news
+                continue
+            assert news.piece
+            choice, piece = news.choice, news.piece
+            if choice in untold:
+                untold.remove(choice)
+                yield self._chunk(choice, *self._echo(choice))
+            said = self._logprobs(choice, piece.tokens, piece.logprobs, piece.alternatives)
+            if piece.text or piece.finish_reason or (said and said["tokens"]):
+                yield self._chunk(choice, piece.text, said, piece.finish_reason or None)
+        if self._answer.is_left:
+            return
+        if self._wants_usage:
+            yield event({**self._head, "choices": [], "usage": self._answer.usage(), "timings": self._answer.timings()})
+        yield DONE
+
+    def _chunk(self, choice: int, said: str, logprobs: dict[str, Any] | None, reason: str | None = None) -> bytes:
+        one = {"index": choice, "text": said, "logprobs": logprobs, "finish_reason": reason}
+        data: dict[str, Any] = {**self._head, "choices": [one]}
+        if self._wants_usage:
+            data["usage"] = None
+        elif reason:
+            data["timings"] = self._answer.timings()
+        return event(data)
+
+    def _echo(self, choice: int) -> tuple[str, dict[str, Any] | None]:
+        """The prompt's text and, where they were asked for, its log-probabilities."""
+        sequence = self._answer.requests[choice].sequence
+        prompt = self._tokenizer.decode(sequence.prompt)
+        if self._body.logprobs is None:
+            return prompt, None
+        logprobs: Sequence[float | None] = [None, *sequence.prompt_logprobs[: len(sequence.prompt) - 1]]
+        found = tokens.text_logprobs(
+            self._tokenizer, sequence.prompt, logprobs, [None, *sequence.prompt_alternatives], self._body.logprobs
+        )
+        self._offsets[choice] = len(prompt)
+        return prompt, found
+
+    def _logprobs(self, choice: int, said: Any, logprobs: Any, alternatives: Any) -> dict[str, Any] | None:
+        if self._body.logprobs is None:
+            return None
+        ends = self._answer.requests[choice].sequence.end_ids
+        n = len(said) - 1 if said and said[-1] in ends else len(said)
+        found = tokens.text_logprobs(
+            self._tokenizer, said[:n], logprobs[:n], alternatives[:n], self._body.logprobs, self._offsets[choice]
+        )
+        self._offsets[choice] += sum(
+            len(self._tokenizer.token_bytes(token).decode("utf-8", "ignore")) for token in said[:n]
+        )
+        return found
+
+
+def _joined(prompt: dict[str, Any] | None, said: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The arrays of the prompt and of the answer behind each other."""
+    if not (prompt and said):
+        return prompt or said
+    return {name: None if said[name] is None else prompt[name] + said[name] for name in said}
