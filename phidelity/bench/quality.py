@@ -9,6 +9,7 @@ a block at a time, so an owner of phi-4's weights can run it in 12 GB. Ratios: a
 
 import math
 import re
+import subprocess
 import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -17,12 +18,12 @@ from typing import Any
 
 from torch import Tensor
 
-from phidelity.bench.llama_bench import Peer, peers
 from phidelity.bench.packed_shape import KernelAttend
 from phidelity.checkpoint.gguf import GGUFWeights
 from phidelity.checkpoint.open import open_weights
 from phidelity.checkpoint.packed import PackedWeights
 from phidelity.checkpoint.weights import Weights
+from phidelity.config import UserError
 from phidelity.engine.compact import can_hold_bytes
 from phidelity.eval.divergence import Divergence, Logits, by_blocks, divergence, served, text_windows
 from phidelity.export.calibrate import importance
@@ -43,7 +44,7 @@ def run(
     weights = open_weights(model, progress)
     windows = text_windows(text, weights)
     source = by_blocks(weights, windows, progress)
-    found = peers(dict(places)).get("llama.cpp")
+    found = places.get("llama.cpp")
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(prefix=f".{model.name}-quality-", dir=model.resolve().parent) as folder:
         for kind in THEIRS:
@@ -95,7 +96,7 @@ def _rows(
 
 
 def _peer(
-    peer: Peer,
+    peer: Path,
     weights: Weights,
     kind: Kind,
     folder: Path,
@@ -106,7 +107,7 @@ def _peer(
     """What the peer's format loses, its bits a weight, and its types by tensor."""
     whole, made = folder / "whole.gguf", folder / "theirs.gguf"
     write_gguf(weights, whole, "f32" if census(weights.config).total < 1 << 30 else "bf16", progress)
-    peer.quantise(whole, made, THEIRS[kind])
+    _quantise(peer, whole, made, THEIRS[kind])
     whole.unlink()
     found = GGUFWeights(made)
     size = sum(tensor.n_bytes for tensor in found.tensors.values())
@@ -114,6 +115,15 @@ def _peer(
     result = divergence(source, by_blocks(found, windows, progress), windows, progress)
     made.unlink()
     return result, bits, _types(found)
+
+
+def _quantise(folder: Path, source: Path, out: Path, form: str) -> None:
+    program = folder / "llama-quantize"
+    if not program.is_file():
+        raise UserError(f"--peer llama.cpp: no llama-quantize in {folder}; expected a build's bin folder.")
+    done = subprocess.run([program, source, out, form], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise UserError(f"{program} failed: {done.stderr.strip()[-300:]}. Check the build with --help.")
 
 
 def _types(found: GGUFWeights) -> str:
