@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from phidelity.checkpoint.huggingface import FolderWeights
+from phidelity.checkpoint.packed import PackedWeights
 from phidelity.checkpoint.weights import Weights, stream
 from phidelity.config import UserError
 from phidelity.model.config import census
@@ -62,6 +63,8 @@ class Check(NamedTuple):
 
 def weight_files(weights: Weights) -> list[Path]:
     """The files that the weights lie in."""
+    if isinstance(weights, PackedWeights):
+        return [weights.path]
     return weights.files if isinstance(weights, FolderWeights) else [Path(weights.source)]
 
 

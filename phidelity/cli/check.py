@@ -180,14 +180,18 @@ def _recorded(files: list[Path]) -> dict[str, str]:
 
 
 def _lacking_memory(weights: "Weights") -> str:
-    """Why the network cannot run here, if it cannot: it computes in fp32."""
-    from phidelity.model.config import memory_bytes
+    """Why the network cannot run here, if it cannot: all but packed models compute in fp32."""
+    from phidelity.checkpoint.packed import PackedWeights
+    from phidelity.model.config import cache_bytes_per_token, memory_bytes
 
-    needed = memory_bytes(weights.config, 32.0, min(weights.config.context_len, 4096))
+    n_tokens = min(weights.config.context_len, 4096)
+    needed = memory_bytes(weights.config, 32.0, n_tokens)
+    if isinstance(weights, PackedWeights):
+        needed = weights.n_bytes + n_tokens * cache_bytes_per_token(weights.config, 4)
     here = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if needed <= here:
         return ""
-    return f"not run: it takes {readable_size(needed)} in fp32; this machine has {readable_size(here)}"
+    return f"not run: it takes {readable_size(needed)}; this machine has {readable_size(here)}"
 
 
 def _read(path: Path) -> str:
