@@ -3,7 +3,7 @@
 Others stand beside what they bind: logits equal transformers' (test_checkpoint), the engine equals the plain
 forward and companions change no bit (test_engine), encoding is undone by decoding and chats have the published ids
 (test_tokenizer), resuming, accumulation and isolation (test_train), DPO at ln 2 (test_objectives), perfect and
-empty answers (test_eval), kept + dropped = read (test_corpus_stage), kill -9 of whole runs and two runs of one seed
+empty answers (test_eval), kept + dropped = read (test_corpus_scale), kill -9 of whole runs and two runs of one seed
 (test_kill).
 """
 
