@@ -22,6 +22,11 @@ def make_repeatable() -> None:
     torch.set_flush_denormal(True)
 
 
+def training_device() -> torch.device:
+    """This process's GPU, else the CPU."""
+    return torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
+
+
 def describe_device() -> str:
     """One line for manifests: processor, threads, and the GPU if there is one."""
     gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""

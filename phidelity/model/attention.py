@@ -26,12 +26,18 @@ class Attend(Protocol):
 class CausalAttend:
     """Every token attends to itself and earlier tokens, of its own document when `doc_ids` [B, T] are given.
 
-    Where no row holds two documents there is no mask, and the masked half of the square is not computed.
+    Where no row holds two documents there is no mask, and the masked half of the square is not computed. Ids on the
+    CPU are looked at there, so that a GPU (`device`) is not waited for.
     """
 
-    def __init__(self, doc_ids: Tensor | None = None, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(
+        self,
+        doc_ids: Tensor | None = None,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str | None = None,
+    ) -> None:
         is_packed = doc_ids is not None and bool((doc_ids != doc_ids[:, :1]).any())
-        self.mask = document_mask(doc_ids, dtype) if doc_ids is not None and is_packed else None
+        self.mask = document_mask(doc_ids.to(device), dtype) if doc_ids is not None and is_packed else None
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """[B, H, T, D], [B, K, T, D], [B, K, T, D] -> [B, H, T, D]."""

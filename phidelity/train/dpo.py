@@ -118,19 +118,19 @@ def encode(pair: PreferencePair, tokenizer: Tokenizer, context_len: int) -> Row:
 
 def objective(model: Transformer, rows: Sequence[Row], config: DpoConfig) -> Loss:
     """Sum of DPO losses over a batch of pairs."""
-    reference = torch.tensor([row.reference for row in rows])
+    reference = torch.tensor([row.reference for row in rows], device=model.head.weight.device)
     losses = margin_loss(margins(model, rows), reference, beta=config.beta, label_smoothing=config.label_smoothing)
     return Loss(losses.sum(), torch.tensor(len(rows)))
 
 
 def margins(model: Transformer, rows: Sequence[Row]) -> Tensor:
     """log pi(chosen) - log pi(rejected), one per row: [B]."""
-    result = torch.zeros(len(rows))
+    result = torch.zeros(len(rows), device=model.head.weight.device)
     for is_token, function in ((True, _token_margins), (False, _sequence_margins)):
         index = [i for i, row in enumerate(rows) if (row.pair.kind == "token") == is_token]
         if index:
             values = function(model, [rows[i] for i in index])
-            result = result.index_put((torch.tensor(index),), values)
+            result = result.index_put((torch.tensor(index, device=result.device),), values)
     return result
 
 
@@ -142,19 +142,20 @@ def measure(model: Transformer, rows: Sequence[Row]) -> Metrics:
     """
     sums = torch.zeros(4, dtype=torch.float64)
     for chunk in _chunks(rows, 64):
-        gained = margins(model, chunk) - torch.tensor([row.reference for row in chunk])
-        chosen, rejected = _logprobs(model, chunk, "chosen"), _logprobs(model, chunk, "rejected")
+        gained = margins(model, chunk).cpu() - torch.tensor([row.reference for row in chunk])
+        chosen, rejected = (_logprobs(model, chunk, side).cpu() for side in ("chosen", "rejected"))
         sums += torch.stack([(chosen > rejected).double().sum(), gained.double().sum(), chosen.sum(), rejected.sum()])
     names = ("accuracy", "margin_gained", "chosen_logprob", "rejected_logprob")
     return {f"pairs/{name}": float(value) / len(rows) for name, value in zip(names, sums, strict=True)}
 
 
 def _token_margins(model: Transformer, rows: Sequence[Row]) -> Tensor:
-    tokens = _right_padded([row.context for row in rows])
-    hidden = _hidden(model, tokens)
-    last = hidden[torch.arange(len(rows)), torch.tensor([len(row.context) - 1 for row in rows])]  # [B, M]
-    chosen = torch.tensor([row.pair.chosen[0] for row in rows])
-    rejected = torch.tensor([row.pair.rejected[0] for row in rows])
+    device = model.head.weight.device
+    hidden = _hidden(model, _right_padded([row.context for row in rows]).to(device))
+    ends = torch.tensor([len(row.context) - 1 for row in rows], device=device)
+    last = hidden[torch.arange(len(rows), device=device), ends]  # [B, M]
+    chosen = torch.tensor([row.pair.chosen[0] for row in rows], device=device)
+    rejected = torch.tensor([row.pair.rejected[0] for row in rows], device=device)
     return token_pair_margin(last, model.head.weight, chosen, rejected)
 
 
@@ -165,18 +166,19 @@ def _sequence_margins(model: Transformer, rows: Sequence[Row]) -> Tensor:
 def _logprobs(model: Transformer, rows: Sequence[Row], side: str) -> Tensor:
     """Sum of log-probabilities of one side's tokens after the context: [B]."""
     continuations = [list(getattr(row.pair, side)) for row in rows]
-    ids = _right_padded([row.context + c for row, c in zip(rows, continuations, strict=True)])
+    device = model.head.weight.device
+    ids = _right_padded([row.context + c for row, c in zip(rows, continuations, strict=True)]).to(device)
     tokens, targets = ids[:, :-1], ids[:, 1:]
-    at = torch.arange(tokens.shape[1])
-    start = torch.tensor([len(row.context) - 1 for row in rows])[:, None]
-    length = torch.tensor([len(c) for c in continuations])[:, None]
+    at = torch.arange(tokens.shape[1], device=device)
+    start = torch.tensor([len(row.context) - 1 for row in rows], device=device)[:, None]
+    length = torch.tensor([len(c) for c in continuations], device=device)[:, None]
     mask = (at >= start) & (at < start + length)  # [B, T]
     return sequence_logprobs(_hidden(model, tokens), model.head.weight, targets, mask)
 
 
 def _hidden(model: Transformer, tokens: Tensor) -> Tensor:
     """Right padding is never looked at under a causal mask."""
-    positions = torch.arange(tokens.shape[1]).expand_as(tokens)
+    positions = torch.arange(tokens.shape[1], device=tokens.device).expand_as(tokens)
     return model(tokens, positions, CausalAttend())
 
 

@@ -17,12 +17,14 @@ import torch
 from torch import Tensor
 
 from phidelity.config import UserError
+from phidelity.device import training_device
 from phidelity.model.transformer import Transformer
 from phidelity.progress import SILENT, Progress, Task
 from phidelity.records import atomic
 from phidelity.train.checkpointing import Snapshots, State
 from phidelity.train.optim import OptimConfig, learning_rate
 from phidelity.train.parallel import World, divide, local, my_rows, reshard, total_norm
+from phidelity.train.scale import ScaleConfig, mixed_precision, prepare
 from phidelity.train.signals import sigterm
 
 LOG_EVERY = 10
@@ -63,6 +65,7 @@ def train(
     name: str,
     measures: Sequence[Measure] = (),
     data: str = "",
+    scale: ScaleConfig | None = None,
     save_every: int | None = None,
     progress: Progress = SILENT,
 ) -> list[Metrics]:
@@ -74,6 +77,7 @@ def train(
     """
     out.mkdir(parents=True, exist_ok=True)
     save_every = save_every or SAVE_EVERY
+    prepare(model.to(training_device()), scale or ScaleConfig())
     state = State.begin(divide(model, World.current()), optim, data)
     snapshots = Snapshots(out / "training")
     start = snapshots.restore(state)
@@ -127,7 +131,8 @@ def update(state: State, objective: Objective, micro_batches: Sequence[Any], *, 
     model, world = state.model, state.world
     sums = torch.zeros(2, dtype=torch.float64, device=state.device)
     for batch in micro_batches:
-        loss = objective(model, my_rows(batch, world))
+        with mixed_precision(model):
+            loss = objective(model, my_rows(batch, world))
         loss.total.backward()
         sums += torch.stack([loss.total.detach(), loss.n]).to(sums)
     total, count = world.sum(sums)
@@ -186,7 +191,7 @@ class _Clock:
 
 def _measured(model: Transformer, measure: Measure, step: int) -> Metrics:
     model.eval()
-    with torch.no_grad():
+    with torch.no_grad(), mixed_precision(model):
         metrics = measure.function(model, step)
     if World.current().size > 1:
         reshard(model)

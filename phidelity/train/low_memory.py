@@ -11,6 +11,7 @@ Bytes a parameter, gradient included: fp32 16 · split + int8 8.03 · stochastic
 """
 
 from collections.abc import Iterable
+from functools import cache
 from typing import Any, Literal
 
 import torch
@@ -92,41 +93,62 @@ class LowMemoryAdamW(Optimizer):
     def _update(self, parameter: Tensor, state: dict[str, Tensor], group: dict[str, Any], number: int) -> None:
         skip = torch.zeros((), device=parameter.device) if self.found_inf is None else self.found_inf
         state["step"] += 1 - skip
+        key = state["step"].int() * 1_640_531_527 + (number * 2_246_822_519 + self.seed) % (1 << 31)
         flat, gradient = parameter.view(-1), parameter.grad.view(-1)  # pyright: ignore[reportOptionalMemberAccess]
-        b1, b2 = group["betas"]
+        lr = torch.tensor(group["lr"], dtype=torch.float32, device=parameter.device)
+        function = _compiled() if parameter.is_cuda else update_chunk
         for start in range(0, len(flat), CHUNK):
-            part = slice(start, start + CHUNK)
-            g = gradient[part].float()
-            m = self._read(state, "exp_avg", part).lerp_(g, 1 - b1)
-            v = self._read(state, "exp_avg_sq", part).mul_(b2).addcmul_(g, g, value=1 - b2)
-            change = (m / (1 - b1 ** state["step"])) / ((v / (1 - b2 ** state["step"])).sqrt_() + group["eps"])
-            old = join(flat[part], state["low"][part]) if self.weights == "split" else flat[part].float()
-            new = torch.where(skip > 0, old, old * (1 - group["lr"] * group["weight_decay"]) - group["lr"] * change)
-            self._write(state, "exp_avg", part, m, skip)
-            self._write(state, "exp_avg_sq", part, v, skip)
-            if self.weights == "split":
-                high, state["low"][part] = split(new)
-            elif self.weights == "stochastic":
-                key = state["step"].int() * 65_599 + number * 2_654_435 + self.seed
-                high = round_stochastically(new, noise(len(new), start, key))
-            else:
-                high = new.to(flat.dtype)
-            flat[part] = torch.where(skip > 0, flat[part], high)
+            held = self._views(flat, state, start)
+            settings = (group["betas"], group["eps"], group["weight_decay"], self.weights)
+            new = function(held, gradient[start : start + CHUNK], state["step"], lr, key + start, settings)
+            for name, value in held.items():
+                value.copy_(torch.where(skip > 0, value, new[name]))
 
-    def _read(self, state: dict[str, Tensor], key: str, part: slice) -> Tensor:
-        if self.moments != "int8":
-            return state[key][part].to(torch.float32, copy=True)
-        decode = decode_mean if key == "exp_avg" else decode_square
-        return decode(state[key][part], state[f"{key}_scale"][_blocks(part)])
+    def _views(self, flat: Tensor, state: dict[str, Tensor], start: int) -> dict[str, Tensor]:
+        """What belongs to a chunk, as views."""
+        stop, blocks = min(start + CHUNK, len(flat)), slice(start // BLOCK, -(-(start + CHUNK) // BLOCK))
+        per_value = {key: state[key][start:stop] for key in ("low", "exp_avg", "exp_avg_sq") if key in state}
+        per_block = {key: value[blocks] for key, value in state.items() if key.endswith("_scale")}
+        return {"weights": flat[start:stop]} | per_value | per_block
 
-    def _write(self, state: dict[str, Tensor], key: str, part: slice, values: Tensor, skip: Tensor) -> None:
-        if self.moments != "int8":
-            state[key][part] = torch.where(skip > 0, state[key][part], values.to(state[key].dtype))
-            return
-        codes, scales = (encode_mean if key == "exp_avg" else encode_square)(values)
-        state[key][part] = torch.where(skip > 0, state[key][part], codes)
-        blocks = _blocks(part)
-        state[f"{key}_scale"][blocks] = torch.where(skip > 0, state[f"{key}_scale"][blocks], scales)
+
+Settings = tuple[tuple[float, float], float, float, Weights]
+"""Betas, epsilon, weight decay, and how weights are kept."""
+
+
+def update_chunk(
+    held: dict[str, Tensor], gradient: Tensor, step: Tensor, lr: Tensor, key: Tensor, settings: Settings
+) -> dict[str, Tensor]:
+    """The new values of all that is held of a chunk: the equation of `LowMemoryAdamW`, then rounding."""
+    (b1, b2), eps, weight_decay, weights = settings
+    g = gradient.float()
+    is_int8 = "exp_avg_scale" in held
+    m, v = held["exp_avg"], held["exp_avg_sq"]
+    m = decode_mean(m, held["exp_avg_scale"]) if is_int8 else m.float()
+    v = decode_square(v, held["exp_avg_sq_scale"]) if is_int8 else v.float()
+    m, v = m + (1 - b1) * (g - m), b2 * v + (1 - b2) * g * g
+    change = (m / (1 - b1**step)) / ((v / (1 - b2**step)).sqrt() + eps)
+    old = join(held["weights"], held["low"]) if weights == "split" else held["weights"].float()
+    x = old * (1 - lr * weight_decay) - lr * change
+    new: dict[str, Tensor] = {}
+    if weights == "split":
+        new["weights"], new["low"] = split(x)
+    elif weights == "stochastic":
+        new["weights"] = round_stochastically(x, noise(len(x), key))
+    else:
+        new["weights"] = x.to(torch.bfloat16)
+    if is_int8:
+        new["exp_avg"], new["exp_avg_scale"] = encode_mean(m)
+        new["exp_avg_sq"], new["exp_avg_sq_scale"] = encode_square(v)
+    else:
+        new |= {"exp_avg": m.to(held["exp_avg"].dtype), "exp_avg_sq": v.to(held["exp_avg_sq"].dtype)}
+    return new
+
+
+@cache
+def _compiled() -> Any:
+    """On a GPU the thirty passes over memory become a few."""
+    return torch.compile(update_chunk, dynamic=False)
 
 
 def split(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -148,9 +170,9 @@ def round_stochastically(x: Tensor, noise: Tensor) -> Tensor:
     return torch.where(torch.isfinite(x), rounded, x).to(torch.bfloat16)
 
 
-def noise(n: int, start: int, key: Tensor) -> Tensor:
-    """n integers in [0, 2^16), a function of place and key alone: a multiply-xorshift hash on the device, no state."""
-    x = torch.arange(start, start + n, device=key.device, dtype=torch.int32) * 668_265_263 + key
+def noise(n: int, key: Tensor) -> Tensor:
+    """n integers in [0, 2^16), of which the i-th is a hash (multiply, xor, shift) of key + i: no state to keep."""
+    x = (torch.arange(n, device=key.device, dtype=torch.int32) + key) * 668_265_263
     for shift, factor in ((15, 739_982_445), (12, 695_872_825)):
         x = (x ^ (x >> shift & (1 << (32 - shift)) - 1)) * factor
     return (x >> 16) & 0xFFFF
@@ -186,8 +208,3 @@ def _scaled(x: Tensor) -> tuple[Tensor, Tensor]:
     blocks = torch.nn.functional.pad(x, (0, -len(x) % BLOCK)).view(-1, BLOCK)
     scales = blocks.abs().amax(1)
     return blocks / scales.clamp(min=torch.finfo(torch.float32).tiny)[:, None], scales
-
-
-def _blocks(part: slice) -> slice:
-    """Which scales belong to a chunk."""
-    return slice(part.start // BLOCK, -(-part.stop // BLOCK))

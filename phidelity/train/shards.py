@@ -24,6 +24,7 @@ from phidelity.tokenizer.bpe import Tokenizer
 from phidelity.train.loop import Measure, Metrics, last_loss, train
 from phidelity.train.optim import OptimConfig
 from phidelity.train.parallel import World, whole
+from phidelity.train.scale import ScaleConfig
 from phidelity.train.tokens import token_objective, validation_loss
 
 
@@ -48,6 +49,8 @@ class ShardTrainingConfig(Config):
     """Held-out rows of each group for the validation loss."""
     optim: OptimConfig
     """Optimiser and schedule."""
+    scale: ScaleConfig = ScaleConfig()
+    """Memory and speed of a big model."""
 
 
 def train_on_shards(
@@ -96,6 +99,7 @@ def train_on_shards(
         name=name,
         measures=[Measure(measure, max(10, steps // 80 * 10)), Measure(sample, max(10, steps // 40 * 10))],
         data=f"{loader.fingerprint} {n_rows}",
+        scale=config.scale,
         save_every=config.save_every,
         progress=progress,
     )

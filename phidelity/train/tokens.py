@@ -13,7 +13,9 @@ from phidelity.train.objectives import chunked_next_token_loss
 
 def token_objective(model: Transformer, batch: Batch) -> Loss:
     """Sum of next-token losses over the trained positions of packed rows; documents do not see each other."""
-    attend = CausalAttend(batch.doc_ids, model.head.weight.dtype)
+    weight = model.head.weight
+    attend = CausalAttend(batch.doc_ids, weight.dtype, weight.device)
+    batch = batch.to(weight.device)
     hidden = model(batch.tokens, batch.positions, attend)
     return Loss(*chunked_next_token_loss(hidden, model.head.weight, batch.targets, batch.loss_mask))
 
