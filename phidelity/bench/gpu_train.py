@@ -4,8 +4,9 @@ Rows: `train@T` is the full-parameter step of phi-4's shape in rows of T tokens 
 (stochastic rounding, 8-bit moments), many micro-batches a step, clipping and spike check included; `float8@T` the same
 with float8 products where torchao is installed; `parity` the final losses of that optimiser and of fp32 masters on
 a 100M model over three seeds. Utilisation is given in both conventions, against the data sheet's 989 TFLOP/s and
-against a matrix product measured here. These are rates of a single GPU's step: no whole run, no network, no
-restarts. torch and numpy suffice. `--tiny` runs every part on the CPU at a tiny shape, to show that they run; its figures mean nothing.
+against a matrix product measured here. These are rates of a single GPU's step: no whole run, no network, no restarts.
+torch and numpy suffice. `--tiny` runs every part on the CPU at a tiny shape, to show that they run; its figures mean
+nothing.
 """
 
 import argparse
@@ -13,7 +14,8 @@ import gc
 import json
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from phidelity.bench.bare import stand_in
@@ -42,7 +44,7 @@ SMALL = ModelConfig(
 TINY = ModelConfig(
     n_layers=1, d_model=16, n_heads=2, n_kv_heads=1, d_ff=32, vocab_size=64, context_len=32, rope_theta=1e4
 )
-LOW_MEMORY = {"weights": "stochastic", "moments": "int8"}
+LOW_MEMORY = OptimConfig(peak_lr=6e-4, weights="stochastic", moments="int8")
 
 
 class Setting(NamedTuple):
@@ -88,7 +90,9 @@ def measure(setting: Setting) -> list[dict[str, Any]]:
     start = time.perf_counter()
     product = matrix_product(setting)
     rows: list[dict[str, Any]] = [{"what": "product", "ours": round(product / 1e12, 1), "unit": "TFLOP/s"}]
-    parts = [(f"train@{length}", lambda n=length: full_step(setting, n, product)) for length in setting.lengths]
+    parts: list[tuple[str, Callable[[], dict[str, Any]]]] = [
+        (f"train@{length}", partial(full_step, setting, length, product)) for length in setting.lengths
+    ]
     parts.append(("parity", lambda: parity(setting)))
     length = setting.lengths[0]
     parts.append((f"float8@{length}", lambda: full_step(setting, length, product, float8=True)))
@@ -115,7 +119,7 @@ def matrix_product(setting: Setting) -> float:
 def full_step(setting: Setting, length: int, product: float, *, float8: bool = False) -> dict[str, Any]:
     """Tokens a second of whole updates, the median of three after two that warm up."""
     scale = ScaleConfig(recompute="full", compile=setting.compile, float8=float8)
-    state = State.begin(prepare(fresh(setting.config, setting.device), scale), OptimConfig(peak_lr=1e-5, **LOW_MEMORY))
+    state = State.begin(prepare(fresh(setting.config, setting.device), scale), LOW_MEMORY)
     if setting.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
     batches = [
@@ -147,8 +151,8 @@ def parity(setting: Setting) -> dict[str, Any]:
     """Mean final losses over three seeds, of fp32 masters and of the low-memory path, and the spread between seeds."""
     finals: dict[str, list[float]] = {"fp32": [], "low_memory": []}
     for seed in range(3):
-        for name, choice in (("fp32", {}), ("low_memory", LOW_MEMORY)):
-            finals[name].append(_final_loss(setting, OptimConfig(peak_lr=6e-4, **choice), seed))
+        for name, optim in (("fp32", OptimConfig(peak_lr=6e-4)), ("low_memory", LOW_MEMORY)):
+            finals[name].append(_final_loss(setting, optim, seed))
     spread = statistics.stdev(finals["fp32"])
     gaps = [low - exact for low, exact in zip(finals["low_memory"], finals["fp32"], strict=True)]
     return {
@@ -208,7 +212,7 @@ def _as_batch(tokens: torch.Tensor) -> Batch:
     return Batch(tokens[:, :-1], tokens[:, 1:], ones, positions, zeros)
 
 
-def _timed(setting: Setting, work: Any) -> float:
+def _timed(setting: Setting, work: Callable[[], Any]) -> float:
     _synchronise(setting)
     start = time.perf_counter()
     work()

@@ -59,7 +59,8 @@ class LowMemoryAdamW(Optimizer):
         seed: int = 0,
     ) -> None:
         super().__init__(groups, {"lr": lr, "betas": betas, "eps": eps})
-        self.weights, self.moments, self.seed = weights, moments, seed
+        self.weights: Weights = weights
+        self.moments, self.seed = moments, seed
         for group in self.param_groups:
             for parameter in group["params"]:
                 self.state[parameter] = self._fresh(parameter)
