@@ -22,6 +22,8 @@ from phidelity.eval.benchmarks.skills import SKILLS
 
 BENCHMARKS: tuple[Benchmark, ...] = (MMLU, GPQA, MATH, HUMANEVAL, MGSM, SIMPLEQA, DROP)
 """The seven of the card (report §5, table 1), which the stages `benchmarks` and `evaluate` have in miniature."""
+MINIATURE = (*BENCHMARKS, IFEVAL)
+"""Those that a run may have of its own problems: the seven, and whether instructions are followed."""
 FURTHER: tuple[Benchmark, ...] = (MMLU_PRO, HUMANEVAL_PLUS, IFEVAL, GSM8K)
 """Others, whose protocol the report does not give, or that it does not list."""
 OURS: tuple[Benchmark, ...] = (ARENA_HARD, AMC, SKILLS)

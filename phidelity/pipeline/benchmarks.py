@@ -1,6 +1,6 @@
-"""Stage `benchmarks`: the run's own evaluation problems, as files in the official formats of seven benchmarks.
+"""Stage `benchmarks`: the run's own evaluation problems, as files in the official formats of eight benchmarks.
 
-They are miniatures in the manner of MMLU, MATH, GPQA, DROP, MGSM, HumanEval and SimpleQA, drawn from the test
+They are miniatures in the manner of MMLU, MATH, GPQA, DROP, MGSM, HumanEval, SimpleQA and IFEval, drawn from the test
 split, graded later by the code that grades the official ones. `strata.json` says of each problem what is new in it
 (`seen`: only the combination; `range`: values; `template`: the wording). `development.jsonl` comes from a split of
 its own and is for choosing prompt formats and thresholds, never for results.
@@ -34,6 +34,7 @@ FAMILIES_OF: dict[str, tuple[str, ...]] = {
     "mgsm_de": ("money_de",),
     "humaneval": ("function",),
     "simpleqa": ("fact", "unknown"),
+    "ifeval": ("instruction",),
 }
 """Which families make up each evaluation file."""
 N_EXEMPLARS = 50
@@ -61,6 +62,8 @@ class BenchmarksConfig(Config):
     """Short questions about facts, with and without an answer."""
     unanswerable: float = Field(default=0.375, ge=0, lt=1)
     """Share of the short questions that have no answer."""
+    ifeval: int = Field(default=0, ge=0)
+    """Requests with a checkable constraint; 0 leaves the file out."""
     development: int = Field(default=104, ge=8)
     """Problems of the development split."""
 
@@ -105,7 +108,7 @@ def _draw_all(config: BenchmarksConfig, seed: int) -> dict[str, list[Item]]:
         counts = _counts(config, file, names)
         lists = [distinct(name, "test", seed, n) for name, n in zip(names, counts, strict=True) if n]
         drawn[file] = [one for turn in zip_longest(*lists) for one in turn if one is not None]
-    return drawn
+    return {file: items for file, items in drawn.items() if items}
 
 
 def _counts(config: BenchmarksConfig, file: str, names: Sequence[str]) -> list[int]:
@@ -118,10 +121,10 @@ def _counts(config: BenchmarksConfig, file: str, names: Sequence[str]) -> list[i
 
 def _development(config: BenchmarksConfig, seed: int) -> list[Item]:
     """Problems of the development split, the evaluation files taking turns."""
-    n = config.development // len(FAMILIES_OF)
-    lists = [
-        distinct(name, "development", seed, max(1, n // len(names))) for names in FAMILIES_OF.values() for name in names
-    ]
+    files = [names for file, names in FAMILIES_OF.items() if file != "ifeval"]
+    n = config.development // len(files)
+    lists = [distinct(name, "development", seed, max(1, n // len(names))) for names in files for name in names]
+    lists.append(distinct("instruction", "development", seed, min(config.ifeval, n)))
     return [one for items in lists for one in items]
 
 
@@ -147,6 +150,7 @@ _ID: dict[str, Callable[[int], str]] = {
     "mgsm_en": lambda place: f"en/{place}",
     "mgsm_de": lambda place: f"de/{place}",
     "humaneval": lambda place: f"mini-HumanEval/{place}",
+    "ifeval": lambda place: str(place),
 }
 """How a file names its problems, where not by row number."""
 
@@ -207,6 +211,16 @@ def _write_simpleqa(out: Path, items: list[Item]) -> None:
     _write_csv(out / "simple_qa_test_set.csv", ("metadata", "problem", "answer"), rows)
 
 
+def _write_ifeval(out: Path, items: list[Item]) -> None:
+    rows = (
+        {"key": place, "prompt": one.question, "instruction_id_list": one.meta["instructions"]}
+        | {"kwargs": one.meta["arguments"]}
+        for place, one in enumerate(items)
+    )
+    with atomic(out / "input_data.jsonl", "w") as file:
+        file.writelines(json.dumps(row) + "\n" for row in rows)
+
+
 def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     with atomic(path, "w") as file:
         writer = csv.writer(file, lineterminator="\n")
@@ -230,4 +244,5 @@ _WRITERS: dict[str, Callable[[Path, list[Item]], None]] = {
     "mgsm_de": _write_mgsm,
     "humaneval": _write_humaneval,
     "simpleqa": _write_simpleqa,
+    "ifeval": _write_ifeval,
 }

@@ -1,4 +1,4 @@
-"""Stage `evaluate`: every model of the run on the seven miniature benchmarks, in one table with errors.
+"""Stage `evaluate`: every model of the run on the miniature benchmarks, in one table with errors.
 
 Base models are asked by few-shot plain text in the better of two formats (chosen on development problems), the
 others by chat. Two rows are no models: `random`, what chance gives, and `commonest answer`, the training split's
@@ -22,7 +22,7 @@ from phidelity.eval import few_shot
 from phidelity.eval.benchmark import Benchmark, GradingContext
 from phidelity.eval.evaluate import Ask, ask_chat, ask_text, grade_responses, respond, try_formats
 from phidelity.eval.store import Response, write_graded
-from phidelity.eval.suite import BENCHMARKS, benchmark
+from phidelity.eval.suite import BENCHMARKS, MINIATURE, benchmark
 from phidelity.eval.summary import Answers, expected, summarise
 from phidelity.grading.code import isolation
 from phidelity.problems.families import BENCHMARK, assistant_message, item, problem
@@ -58,7 +58,7 @@ class EvaluateConfig(Config):
     @field_validator("benchmarks")
     @classmethod
     def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        known = [one.name for one in BENCHMARKS]
+        known = [one.name for one in MINIATURE]
         if unknown := [name for name in names if name not in known]:
             raise ValueError(f"no benchmark {', '.join(unknown)}; expected some of {', '.join(known)}")
         return names

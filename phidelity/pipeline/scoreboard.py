@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from phidelity.eval.compare import Difference, difference
 from phidelity.eval.store import Graded, Response
-from phidelity.eval.suite import BENCHMARKS, benchmark
+from phidelity.eval.suite import MINIATURE, benchmark
 from phidelity.page.figures import Dot
 from phidelity.pipeline.evidence import Run
 from phidelity.pipeline.manifest import ROAD
@@ -32,7 +32,7 @@ LABELS = {
     "breakfix": "final",
 }
 BASELINES = ("random", "commonest answer")
-STRATA = {"seen": "seen", "range": "unseen range", "template": "unseen template"}
+STRATA = {"seen": "seen", "range": "unseen range", "template": "unseen template", "both": "both unseen"}
 N_TRANSCRIPTS = 3
 
 
@@ -140,7 +140,7 @@ def _in_order(scores: Mapping[str, Any]) -> dict[str, dict[str, Mapping[str, Any
     """Baselines first, then models in the order of the road, then what neither knows."""
     road = [*BASELINES, *ROAD]
     order = sorted(scores, key=lambda model: (road.index(model) if model in road else len(road), model))
-    names = [one.name for one in BENCHMARKS]
+    names = [one.name for one in MINIATURE]
     return {
         model: {name: scores[model][name]["corrected"] for name in names if name in scores[model]} for model in order
     }

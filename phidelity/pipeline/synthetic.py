@@ -20,7 +20,9 @@ from phidelity.pipeline.evaluation_items import evaluation_items
 from phidelity.problems.families import problem
 from phidelity.progress import SILENT, Progress
 from phidelity.records import Conversation, Document, Problem, read_records, write_records
+from phidelity.synthetic.aspects import aspects
 from phidelity.synthetic.conversations import conversations
+from phidelity.synthetic.course import course
 from phidelity.synthetic.documents import rewrites
 from phidelity.synthetic.questions import almanac, question_sets, recall_lists
 from phidelity.synthetic.seeds import Bank, word_family
@@ -53,6 +55,12 @@ class SyntheticConfig(Config):
     """Rewrites of organic documents."""
     conversations: int = Field(default=6_000, ge=1)
     """Chats for supervised fine-tuning."""
+    course: int = Field(default=2_000, ge=0)
+    """Textbook lessons of the course: explanation, example, exercises, answers."""
+    multilingual: float = Field(default=0.08, ge=0, lt=1)
+    """Share of the course's tokens that are not English; about 8 % of phi-4's data (model card)."""
+    aspects: int = Field(default=1_000, ge=0)
+    """Further chats for the card's four aspects: instructions, honesty, helpfulness, safety."""
     problems: int = Field(default=1_000, ge=1)
     """Prompts for preference pairs."""
     german: float = Field(default=0.2, ge=0, le=1)
@@ -67,7 +75,8 @@ def synthetic(
     with progress.task("synthetic", 3, "files") as task:
         documents = list(sieve.passed(_documents(config, bank, corpus), lambda one: one.text, "documents"))
         task.advance(note=f"{len(documents)} documents")
-        chats = list(sieve.passed(conversations(bank, config.conversations, config.german), _said, "conversations"))
+        asked = chain(conversations(bank, config.conversations, config.german), aspects(bank, config.aspects))
+        chats = list(sieve.passed(asked, _said, "conversations"))
         task.advance(note=f"{len(chats)} conversations")
         prompts = list(sieve.passed(_problems(config, bank), lambda one: one.prompt, "problems"))
         task.advance(note=f"{len(prompts)} problems")
@@ -90,6 +99,7 @@ def _documents(config: SyntheticConfig, bank: Bank, corpus: Path) -> Iterator[Do
         chapters(bank, config.long_documents // 2, config.german),
         recall_lists(bank, config.long_documents - config.long_documents // 2),
         rewrites(bank, sources, config.rewrites),
+        course(bank, config.course, config.multilingual),
     )
 
 
@@ -112,6 +122,10 @@ def _problems(config: SyntheticConfig, bank: Bank) -> Iterator[Problem]:
     return (problem(bank.take(name)) for name in plan)
 
 
+def _aspects(chats: list[Conversation]) -> Counter[str]:
+    return Counter(chat.meta["aspect"] for chat in chats if "aspect" in chat.meta)
+
+
 def _said(chat: Conversation) -> str:
     return "\n".join(message.content for message in chat.messages)
 
@@ -121,8 +135,11 @@ def _summary(
 ) -> Summary:
     by_pipeline = Counter(one.meta["pipeline"] for one in documents)
     characters: Counter[str] = Counter()
+    languages: Counter[str] = Counter()
     for one in documents:
         characters[one.meta["group"]] += len(one.text)
+        if one.meta["pipeline"] == "course":
+            languages[one.meta["language"]] += len(one.text.encode())
     openings = Counter(" ".join(one.text.split()[:5]) for one in documents)
     lexicon = {
         word
@@ -139,5 +156,7 @@ def _summary(
         "exercise_lexicon": len(lexicon),
         **{f"documents/{name}": n for name, n in sorted(by_pipeline.items())},
         **{f"characters/{name}": n for name, n in sorted(characters.items())},
+        **{f"course_bytes/{language}": n for language, n in sorted(languages.items())},
+        **{f"aspects/{name}": n for name, n in sorted(_aspects(chats).items())},
         **{f"dropped/{reason}": n for reason, n in sorted(dropped.items())},
     }

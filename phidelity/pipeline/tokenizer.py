@@ -4,6 +4,7 @@ phi-4 takes cl100k_base (report §3), whose ranks cannot be made here: `ranks` n
 learns a smaller vocabulary from an even sample of its documents.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
@@ -56,7 +57,21 @@ def tokenizer(
         chosen.save(out)
         task.advance(note=f"{chosen.vocab_size} ids")
     rates = {f"bytes_per_token/{name}": _bytes_per_token(chosen, group) for name, group in texts.items()}
-    return {"vocab_size": chosen.vocab_size, "digest": chosen.digest} | rates
+    told = _languages(chosen, synthetic / "documents.jsonl.zst") if synthetic else {}
+    return {"vocab_size": chosen.vocab_size, "digest": chosen.digest} | rates | told
+
+
+def _languages(chosen: Tokenizer, path: Path) -> dict[str, float]:
+    """Bytes per token of the course's lessons in each language, and the share of their tokens that are not English."""
+    n_bytes: Counter[str] = Counter()
+    n_tokens: Counter[str] = Counter()
+    for one in read_records(path, Document):
+        if one.meta.get("pipeline") == "course":
+            n_bytes[one.meta["language"]] += len(one.text.encode())
+            n_tokens[one.meta["language"]] += len(chosen.encode(one.text))
+    rates = {f"course_bytes_per_token/{name}": round(n_bytes[name] / n_tokens[name], 3) for name in sorted(n_tokens)}
+    share = {"course_multilingual": round(1 - n_tokens["en"] / n_tokens.total(), 4)} if n_tokens else {}
+    return rates | share
 
 
 def tokenizer_sources(config: TokenizerConfig) -> dict[str, str]:

@@ -17,6 +17,7 @@ from phidelity.problems.facts import FACT, UNKNOWN_FACT
 from phidelity.problems.functions import FUNCTION
 from phidelity.problems.geometry import GEOMETRY
 from phidelity.problems.graphs import GRAPHS
+from phidelity.problems.instruction import INSTRUCTION
 from phidelity.problems.item import Checker, Family, Item, Split
 from phidelity.problems.logic import LOGIC
 from phidelity.problems.measures import MEASURES
@@ -35,13 +36,14 @@ COURSE: tuple[Family, ...] = (
     *PROGRAMS, *ATLAS, *POLYGLOT,
 )  # fmt: skip
 """What textbooks are made of: one family a lesson, each with an explanation of its method."""
-FAMILIES = MINIATURES + COURSE
+FAMILIES = (*MINIATURES, *COURSE, INSTRUCTION)
 _BY_NAME = {one.name: one for one in FAMILIES}
 
 BENCHMARK = {
     "things_en": "math", "things_de": "mgsm", "money_en": "mgsm", "money_de": "mgsm",
     "choice_sum": "mmlu", "choice_largest": "mmlu", "choice_fact": "mmlu", "choice_chain": "gpqa",
     "passage": "drop", "function": "humaneval", "fact": "simpleqa", "unknown": "simpleqa",
+    "instruction": "ifeval",
 }  # fmt: skip
 """Which benchmark's message and grader a family is met with."""
 
@@ -64,7 +66,7 @@ def check(item: Item, answer: str) -> bool:
 def user_message(item: Item) -> str:
     """What the user says: the message of the family's benchmark."""
     benchmark = BENCHMARK.get(item.family)
-    if benchmark is None:
+    if benchmark in (None, "ifeval"):
         return item.question
     if benchmark == "math":
         return prompts.math(item.question)
@@ -82,6 +84,8 @@ def assistant_message(item: Item) -> str:
     benchmark = BENCHMARK.get(item.family)
     if benchmark == "humaneval":
         return f"```python\n{item.answer}```"
+    if benchmark == "ifeval":
+        return item.answer
     if benchmark == "simpleqa":
         return str(item.meta["sentence"])
     return "\n".join((*item.steps, prompts.last_line(item.answer, item.language)))
@@ -109,6 +113,7 @@ def problem(item: Item) -> Problem:
         "split": item.split, "stratum": item.stratum, "template": item.template, "question": item.question,
     }  # fmt: skip
     shown = {"prompt": "code", "entry_point": "entry_point", "test": "test", "options": "options", "subject": "subject"}
+    shown |= {"instructions": "instructions", "arguments": "arguments"}
     meta |= {name: item.meta[key] for key, name in shown.items() if key in item.meta}
     return Problem(id=item.id, prompt=user_message(item), reference=item.answer, checker=_checker(item), meta=meta)
 

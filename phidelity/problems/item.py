@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 Split = Literal["train", "development", "test"]
 Stratum = Literal["seen", "range", "template", "both"]
-Checker = Literal["number", "letter", "text", "code"]
+Checker = Literal["number", "letter", "text", "code", "instructions"]
 
 SPLITS: tuple[Split, ...] = ("train", "development", "test")
 
