@@ -37,7 +37,8 @@ class Transformer(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        self.embed = nn.Embedding(config.vocab_size, config.d_model)
+        rows = torch.empty(config.vocab_size, config.d_model).uniform_(-1, 1)
+        self.embed = nn.Embedding.from_pretrained(rows, freeze=False)  # normal_ without memory imports a compiler: 2 s
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layers))
         self.norm = RMSNorm(config.d_model, config.norm_eps)
         self.head = nn.Linear(config.d_model, config.vocab_size, bias=False)
