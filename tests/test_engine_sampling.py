@@ -1,7 +1,9 @@
 """Sampling: equal to a slow plain reference, in the right distribution, and a function of the request alone."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,6 +25,7 @@ class Asked:
     said: tuple[int, ...] = ()
     key: int = 0
     tokens: list[int] = field(default_factory=list)
+    allowed: Any = None
 
     def __post_init__(self) -> None:
         self.key = stream_key(self.params.seed, self.prompt, 0)
@@ -302,3 +305,21 @@ def test_tokens_that_the_tokenizer_lacks_are_refused() -> None:
         check_ids(SamplingParams(logit_bias=((5, 1.0),)), 5)
     with pytest.raises(UserError, match="stop_ids names token 9"):
         check_ids(SamplingParams(stop_ids=(1, 9)), 5)
+
+
+class Even:
+    """Allows even tokens, and in the end token 1 alone."""
+
+    def mask(self, said: Sequence[int]) -> np.ndarray:
+        return np.arange(V) == 1 if len(said) > 1 else np.arange(V) % 2 == 0
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_only_allowed_tokens_are_said_and_companions_are_free(temperature: float) -> None:
+    logits = torch.randn(3, V, generator=torch.Generator().manual_seed(5))
+    params = SamplingParams(temperature=temperature)
+    batch = [Asked(params), Asked(params, allowed=Even()), Asked(params, said=(2, 4), allowed=Even())]
+    free, held, ended = Sampler(V)(logits, batch).tokens.tolist()
+    assert held % 2 == 0
+    assert ended == 1
+    assert free == Sampler(V)(logits[:1], [Asked(params)]).tokens[0]

@@ -123,12 +123,13 @@ class LLM:
         *,
         repeat: int = 0,
         on_news: Callable[[], None] | None = None,
+        allowed: sampling.Allowed | None = None,
     ) -> Request:
         """Begin one completion and return at once; `repeat` tells `n` of them apart.
 
         What is wrong with the request is raised here. `on_news` is called on the engine's thread after every token
         and at the end; it must be quick, such as `lambda: loop.call_soon_threadsafe(event.set)`. Then `take` gives
-        what is new.
+        what is new. `allowed` holds the answer to a grammar, such as a JSON schema's.
         """
         check(params)
         sampling.check_ids(params, self._n_known)
@@ -138,7 +139,7 @@ class LLM:
             raise UserError(f"The prompt has {len(ids)} tokens; {room}. Shorten it.")
         sequence = self._sequence(ids, params, params.first_repeat + repeat)
         sequence.text = sequence.text or TextStream(self.tokenizer, params.stop)
-        sequence.on_token = on_news
+        sequence.on_token, sequence.allowed = on_news, allowed
         request = self._request(sequence, repeat)
         self._worker.submit([sequence])
         return request

@@ -1,8 +1,9 @@
 """Logits to tokens, for a whole batch at once, each row by its own parameters.
 
 The order of operations is the field's: repetition penalty (tokens of prompt and answer), presence and frequency
-penalty (tokens of the answer), logit bias; then the best token, or temperature, top-k, top-p, min-p and a draw.
-Ties go to the lowest id, also at the edge of top-k and top-p. Log-probabilities are the model's own, before all this.
+penalty (tokens of the answer), logit bias, a grammar; then the best token, or temperature, top-k, top-p, min-p
+and a draw. Ties go to the lowest id, also at the edge of top-k and top-p. Log-probabilities are the model's own,
+before all this.
 
 The n-th number of a request is a hash of (its key, n), as in counter-based generators (Salmon et al. 2011; the
 mixer is splitmix64), so companions never shift a random stream. A token is drawn by inverting the cumulative
@@ -30,6 +31,17 @@ COLDEST = 1e-30
 """Lower temperatures act as this one (*ours*): all but exact ties have gone by then."""
 
 
+class Allowed(Protocol):
+    """Holds one answer to a grammar; belongs to one sequence and is asked by the engine's thread alone."""
+
+    def mask(self, said: Sequence[int]) -> np.ndarray:
+        """Which of the known tokens may follow the answer so far, as booleans [n_known]; at least one may.
+
+        Each call's answer begins with that of the call before, also after a preemption.
+        """
+        ...
+
+
 class Request(Hashable, Protocol):
     """What the sampler needs to know of a sequence."""
 
@@ -39,6 +51,8 @@ class Request(Hashable, Protocol):
     params: SamplingParams
     key: int
     """Of its random stream."""
+    allowed: Allowed | None
+    """What may be said; None: anything."""
 
 
 class Sampled(NamedTuple):
@@ -128,7 +142,7 @@ class Sampler:
         self._drawn = np.array([row for row, p in enumerate(params) if p.temperature > 0], dtype=np.int64)
         self._settings = Settings.of([params[row] for row in self._drawn], device)
         self._keys = np.array([requests[row].key for row in self._drawn], dtype=np.uint64)
-        self._shaped = [row for row, p in enumerate(params) if _is_shaped(p)]
+        self._shaped = [row for row, one in enumerate(requests) if _is_shaped(one.params) or one.allowed]
         self._told = [row for row, p in enumerate(params) if p.logprobs]
         self._histories = {
             request: self._histories.get(request) or _History(request)
@@ -136,7 +150,7 @@ class Sampler:
         }
 
     def _shape(self, logits: Tensor, requests: Sequence[Request]) -> Tensor:
-        """Penalties and bias, in one gather and scatter each over all rows that have them."""
+        """Penalties and bias, in one gather and scatter each over all rows that have them; then what is allowed."""
         flat, n = logits.view(-1), logits.shape[1]
         heard, said, biased = [], [], []
         for row in self._shaped:
@@ -158,6 +172,11 @@ class Sampler:
             if amounts:
                 places, amount = _joined(amounts, logits.device)
                 flat[places] += sign * amount
+        for row in self._shaped:
+            if allowed := requests[row].allowed:
+                said_here = requests[row].tokens[len(requests[row].prompt) :]
+                forbidden = torch.from_numpy(~allowed.mask(said_here)).to(logits.device)
+                logits[row].masked_fill_(forbidden, float("-inf"))
         return logits.clamp_(max=torch.finfo(torch.float32).max)
 
 

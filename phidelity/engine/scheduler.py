@@ -116,7 +116,7 @@ class Scheduler:
                 if sequence.row < 0:
                     break
             else:
-                if self._propose:
+                if self._propose and not sequence.allowed:
                     sequence.draft = self._guess(sequence, n_rows, self._propose)
                     n_rows += len(sequence.draft)
                 n = 1 + len(sequence.draft)

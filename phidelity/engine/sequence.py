@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from phidelity.completion import SamplingParams
 
 if TYPE_CHECKING:
+    from phidelity.engine.sampling import Allowed
     from phidelity.engine.stream import TextStream
 
 
@@ -30,6 +31,8 @@ class Sequence:
     """Watches for stop strings and gives text at whole characters, where either is wanted."""
     end_ids: frozenset[int] = frozenset()
     """Tokens that end the answer."""
+    allowed: "Allowed | None" = None
+    """What may be said, where a grammar has a word in it."""
 
     tokens: list[int] = field(default_factory=list)
     """Prompt and answer."""

@@ -1,5 +1,6 @@
 """/v1/chat/completions: a chat in, its next turn out, whole or as a stream of chunks."""
 
+import asyncio
 import json
 import secrets
 import time
@@ -11,7 +12,7 @@ from starlette.responses import JSONResponse, Response
 
 from phidelity.completion import Completion
 from phidelity.engine.worker import Piece
-from phidelity.server import messages, tokens
+from phidelity.server import messages, tokens, tools
 from phidelity.server.answer import Answer
 from phidelity.server.errors import ApiError
 from phidelity.server.events import DONE, EventStream, event, with_pings
@@ -29,10 +30,15 @@ async def chat(service: Service, body: ChatRequest, http: HttpRequest, headers: 
     given = body.model_copy(update={"max_tokens": body.max_completion_tokens or body.max_tokens})
     alternatives = (body.top_logprobs or 0) if body.logprobs else None
     params = given.params(llm.context_len, llm.context_len, alternatives, None)
-    ids = await service.ids(messages.conversation(body.messages), room=1)
-    n = body.n or 1
-    answer = service.answer([ids], params, n, is_streamed=bool(body.stream))
-    reply = ChatReply(service, body, answer)
+    offered = (
+        await asyncio.to_thread(tools.offer, body.tools, body.tool_choice, service.grammars)
+        if body.tools or body.tool_choice
+        else None
+    )
+    preamble, allow = offered or ("", await service.held(body.response_format))
+    ids = await service.ids(messages.conversation(body.messages, preamble), room=1)
+    answer = service.answer([ids], params, body.n or 1, is_streamed=bool(body.stream), allow=allow)
+    reply = ChatReply(service, body, answer, may_call=offered is not None)
     if body.stream:
         return EventStream(answer, reply.events(), headers)
     try:
@@ -45,8 +51,9 @@ async def chat(service: Service, body: ChatRequest, http: HttpRequest, headers: 
 class ChatReply:
     """The answer in OpenAI's shapes."""
 
-    def __init__(self, service: Service, body: ChatRequest, answer: Answer) -> None:
-        self._body, self._answer = body, answer
+    def __init__(self, service: Service, body: ChatRequest, answer: Answer, *, may_call: bool) -> None:
+        self._body, self._answer, self._may_call = body, answer, may_call
+        self._held: dict[int, str] = {}
         self._tokenizer = service.llm.tokenizer
         self._head = {
             "id": f"chatcmpl-{secrets.token_hex(12)}",
@@ -61,15 +68,20 @@ class ChatReply:
 
     def whole(self, completions: list[Completion]) -> dict[str, Any]:
         """One object."""
-        choices = [
-            {
-                "index": choice,
-                "message": {"role": "assistant", "content": completion.text, "refusal": None},
-                "logprobs": self._logprobs(choice, completion.tokens, completion.logprobs, completion.alternatives),
-                "finish_reason": completion.finish_reason,
-            }
-            for choice, completion in enumerate(completions)
-        ]
+        choices = []
+        for choice, one in enumerate(completions):
+            message: dict[str, Any] = {"role": "assistant", "content": one.text, "refusal": None}
+            call = tools.read_call(one.text) if self._may_call else None
+            if call:
+                message |= {"content": None, "tool_calls": [call]}
+            choices.append(
+                {
+                    "index": choice,
+                    "message": message,
+                    "logprobs": self._logprobs(choice, one.tokens, one.logprobs, one.alternatives),
+                    "finish_reason": "tool_calls" if call else one.finish_reason,
+                }
+            )
         usage, timings = self._answer.usage(), self._answer.timings()
         return {**self._head, "choices": choices, "usage": usage, "timings": timings}
 
@@ -97,15 +109,33 @@ class ChatReply:
         if self._body.logprobs and piece.tokens:
             found = self._logprobs(choice, piece.tokens, piece.logprobs, piece.alternatives)
             logprobs = json.dumps(found, ensure_ascii=False, separators=(",", ":")).encode()
-        if piece.text or logprobs != b"null":
-            content = json.dumps(piece.text, ensure_ascii=False).encode()
+        text, delta, reason = piece.text, b"{}", piece.finish_reason
+        if self._may_call:
+            text, call = self._hold(choice, piece)
+            if call:
+                delta, reason = json.dumps({"tool_calls": [{"index": 0, **call}]}).encode(), "tool_calls"
+        if text or logprobs != b"null":
+            content = json.dumps(text, ensure_ascii=False).encode()
             data = self._chunk(choice, b'{"content":' + content + b"}", logprobs)
+        if reason == "tool_calls":
+            data += self._chunk(choice, delta)
         if piece.finish_reason:
             timings = b""
             if not self._wants_usage:
                 timings = b',"timings":' + json.dumps(self._answer.timings()).encode()
-            data += self._chunk(choice, b"{}", reason=json.dumps(piece.finish_reason).encode(), more=timings)
+            data += self._chunk(choice, b"{}", reason=json.dumps(reason).encode(), more=timings)
         return data
+
+    def _hold(self, choice: int, piece: Piece) -> tuple[str, dict[str, Any] | None]:
+        """Text that may go out now: what begins a call is held back until the whole of it is there."""
+        held = self._held.get(choice, "") + piece.text
+        if not held.startswith("{"):
+            return piece.text, None
+        self._held[choice] = held
+        if not piece.finish_reason:
+            return "", None
+        call = tools.read_call(held)
+        return ("", call) if call else (held, None)
 
     def _chunk(
         self, choice: int, delta: bytes, logprobs: bytes = b"null", reason: bytes = b"null", more: bytes = b""

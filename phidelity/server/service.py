@@ -6,7 +6,7 @@ the engine runs and `queue` may wait are refused with 429, so memory is bounded 
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +17,7 @@ from phidelity.engine.llm import LLM
 from phidelity.server.answer import Answer, Bell
 from phidelity.server.auth import Keys
 from phidelity.server.errors import ApiError
+from phidelity.server.grammar import Allow, Grammars, schema_of
 from phidelity.server.metrics import Metrics
 
 LONG = 20_000
@@ -70,7 +71,15 @@ class Service:
     def use(self, llm: LLM) -> None:
         """The model is there."""
         self._llm = llm
+        self.grammars = Grammars(llm.tokenizer, min(llm.tokenizer.vocab_size, llm.model.config.vocab_size))
         self.state = "ready"
+
+    async def held(self, response_format: Mapping[str, Any] | None) -> Allow | None:
+        """What holds answers to a `response_format`; None where any text will do."""
+        schema = schema_of(response_format)
+        if schema is None:
+            return None
+        return await asyncio.to_thread(self.grammars.of_schema, schema, "response_format")
 
     def stats(self) -> dict[str, int]:
         """Of the engine, as far as there is one."""

@@ -33,7 +33,8 @@ async def text(service: Service, body: TextRequest, http: HttpRequest, headers: 
     params = body.params(llm.context_len, TEXT_TOKENS, body.logprobs, scored)
     room = min(params.max_tokens, 1)
     ids = [await service.ids(prompt, room=room) for prompt in _prompts(body)]
-    answer = service.answer(ids, params, body.n or 1, is_streamed=bool(body.stream))
+    allow = await service.held(body.response_format)
+    answer = service.answer(ids, params, body.n or 1, is_streamed=bool(body.stream), allow=allow)
     reply = TextReply(service, body, answer)
     if body.stream:
         return EventStream(answer, reply.events(), headers)
