@@ -128,8 +128,7 @@ class LLM:
         """Begin one completion and return at once; `repeat` tells `n` of them apart.
 
         What is wrong with the request is raised here. `on_news` is called on the engine's thread after every token
-        and at the end; it must be quick, such as `lambda: loop.call_soon_threadsafe(event.set)`. Then `take` gives
-        what is new. `allowed` holds the answer to a grammar, such as a JSON schema's.
+        and at the end, and must be quick; then `take` gives what is new. `allowed` holds the answer to a grammar.
         """
         check(params)
         sampling.check_ids(params, self._n_known)

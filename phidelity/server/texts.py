@@ -53,7 +53,7 @@ def _prompts(body: TextRequest) -> list[Prompt]:
         return [whole_characters(prompt)]
     if isinstance(prompt[0], int):
         return [tuple(prompt)]  # pyright: ignore[reportReturnType]
-    prompts = [whole_characters(one) if isinstance(one, str) else tuple(one) for one in prompt]  # pyright: ignore
+    prompts: list[Prompt] = [whole_characters(one) if isinstance(one, str) else tuple(one) for one in prompt]  # pyright: ignore
     for place, one in enumerate(prompts):
         if not one:
             raise ApiError(400, f"prompt.{place} is empty; expected at least one token.", param=f"prompt.{place}")
