@@ -14,7 +14,7 @@ from phidelity.config import UserError
 from phidelity.pipeline import status as runs
 
 ON_MODEL = ("make-checkpoint", "convert", "make-packed", "packed", "quality")
-BENCHES = ("train", "data", "generate", "endpoint", "tokenizer", "decode", "prefill", *ON_MODEL)
+BENCHES = ("train", "data", "generate", "endpoint", "tokenizer", "decode", "prefill", *ON_MODEL, "problems")
 
 
 @click.command()
@@ -55,6 +55,7 @@ def bench(
         make_checkpoint,
         packed,
         prefill,
+        problems,
         quality,
         tokenizer,
         train,
@@ -73,6 +74,7 @@ def bench(
         "generate": generate.run,
         "endpoint": endpoint.run,
         "tokenizer": tokenizer.run,
+        "problems": problems.run,
         "decode": lambda places: decode.run(places, shape),
         "prefill": lambda places: prefill.run(places, shape),
     }
