@@ -28,6 +28,12 @@ def test_every_answer_follows_its_instruction_strictly_and_no_empty_one_does():
             assert not FAMILY.check(item, "")
 
 
+def test_a_number_is_no_word_in_capitals():
+    item = FAMILY.item("train", 0, 9014)
+    assert item.answer.startswith("PEOPLE FIRST STOOD THERE IN 1969. THERE")
+    assert FAMILY.check(item, item.answer)
+
+
 def test_all_25_official_kinds_occur_about_equally_often():
     drawn = Counter(item.meta["instructions"][0] for item in items("train", 4000))
     assert set(drawn) == set(INSTRUCTIONS)

@@ -206,7 +206,8 @@ def _quotation(rng: random.Random, said: list[str], held: bool) -> Part:
 def _capital_words(rng: random.Random, said: list[str], held: bool) -> Part:
     n = pick(rng, 2, 6, held)
     words = " ".join(said[:3]).split()
-    loud = [word.upper() if place < n else word for place, word in enumerate(words)]
+    spoken = [place for place, word in enumerate(words) if word[0].isalpha()][:n]
+    loud = [word.upper() if place in spoken else word for place, word in enumerate(words)]
     arguments = {"capital_relation": "at least", "capital_frequency": n}
     return Part("change_case:capital_word_frequency", arguments, {"k": n}, " ".join(loud))
 
