@@ -40,7 +40,7 @@ INLINE vec all(float x) { return (vec){x, x, x, x}; }
 INLINE vec fma_of(vec a, vec b, vec c) { return a * b + c; }
 #endif
 
-enum { PAIR = 2 * LANES };
+enum { PAIR = 2 * LANES, AHEAD = 64 }; /* steps of k that weights are fetched ahead (ours) */
 
 /* m rows by one pair of registers; m is a constant wherever this is inlined. */
 INLINE void tile(const float *x, long x_stride, const int m, const float *strip, long k, float *sums) {
@@ -48,6 +48,7 @@ INLINE void tile(const float *x, long x_stride, const int m, const float *strip,
     for (int r = 0; r < m; r++) low[r] = high[r] = all(0);
     for (long i = 0; i < k; i++) {
         vec first = load(strip + i * STRIP), second = load(strip + i * STRIP + LANES);
+        for (int at = 0; at < PAIR; at += 16) __builtin_prefetch(strip + (i + AHEAD) * STRIP + at);
         for (int r = 0; r < m; r++) {
             vec value = all(x[r * x_stride + i]);
             low[r] = fma_of(value, first, low[r]);
