@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from phidelity.engine.blocks import BLOCK, NULL
+from phidelity.engine.buckets import Buckets
 from phidelity.engine.cache import TILE, BlockAttend, BlockCache, Group, group
 from phidelity.engine.compact import ByteAttend, ByteCache, CacheFormat, cached_token
 from phidelity.engine.paged import PagedAttend
@@ -74,8 +75,9 @@ class Runner:
         self.cache = (
             ByteCache(model.config, self.n_blocks)
             if as_bytes
-            else BlockCache(model.config, self.n_blocks, weight.dtype, self.device)
+            else BlockCache(model.config, self.n_blocks + 1, weight.dtype, self.device)  # one for rows that fill up
         )
+        self._buckets = Buckets(model, self.cache, self.n_blocks) if self.device.type == "cuda" else None
         on_torch = self.device.type == "cpu" and not self._library
         self.sizes = row_sizes(model) if on_torch else KERNEL_SIZES if self._library else ACCELERATOR_SIZES
         self._n_slots = query_slots(model) if on_torch else 1
@@ -102,6 +104,9 @@ class Runner:
         counts = np.array([chunk.n for chunk in chunks])
         starts = np.array([chunk.sequence.n_cached for chunk in chunks])
         n = int(counts.sum())
+        if self._buckets and all(chunk.n == chunk.n_logits == 1 for chunk in chunks):
+            logits = self._buckets(np.array(_next_tokens(chunks)), starts, self.tables[rows])
+            return Output(logits, np.ones(n, dtype=bool))
         size = self._size(n)
         first = np.cumsum(counts) - counts
         inputs = np.zeros((2, size, 1), dtype=np.int64)
