@@ -1,4 +1,4 @@
-"""Where nothing is compiled torch serves, and keeps the same laws: the tests of the engine once more, without kernels."""
+"""Where nothing is compiled torch serves and keeps the same laws: the tests of the engine, without kernels."""
 
 import os
 import subprocess

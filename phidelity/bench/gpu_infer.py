@@ -1,7 +1,7 @@
 """The engine on a GPU, in one call under nine minutes: `PYTHONPATH=. python -m phidelity.bench.gpu_infer`.
 
-Random weights at phi-4's shape in bf16. Rows: `batch1` is one request through the engine, and `batch1 graph` the same
-network with a static cache captured as one CUDA graph, both against the roof (weights read per token over the bandwidth
+Random weights at phi-4's shape in bf16. Rows: `batch1` is one request through the engine, whose decode is captured by
+buckets (engine/buckets.py), and `batch1 graph` the same network with a static cache as one CUDA graph, both against the roof (weights read per token over the bandwidth
 of a copy measured here); `requests256` is 256 requests of 100 to 1,024 tokens in and out against transformers'
 continuous batching on the same weights; `logits` compares two layers at full width with fp32 on the CPU. torch, numpy
 and transformers suffice. `--tiny` runs every part on the CPU at a tiny shape, to show that they run; its figures mean
@@ -130,7 +130,7 @@ def single_request(setting: Setting, model: Transformer) -> list[dict[str, Any]]
     roof = bandwidth(setting) / read
     engine = _engine(setting, model, n_rows=1)
     prompt = tuple(range(1, 1 + setting.lengths[0]))
-    _generate(engine, [(prompt, 4)])
+    _generate(engine, [(prompt, setting.n_single)])  # captures the graphs of all lengths
     by_engine = setting.n_single / _timed(setting, lambda: _generate(engine, [(prompt, setting.n_single)]))
     by_graph = _graph_speed(setting, model)
     return [

@@ -23,6 +23,7 @@ from phidelity.engine import sampling
 from phidelity.engine.blocks import BLOCK
 from phidelity.engine.compact import CacheFormat
 from phidelity.engine.engine import Engine
+from phidelity.engine.lowered import Lowered, lower
 from phidelity.engine.runner import Runner
 from phidelity.engine.sequence import Sequence
 from phidelity.engine.speculation import Speculator, measure
@@ -247,10 +248,21 @@ def _spill(runner: Runner, name: str, folder: Path, budget: int) -> Spill:
     return Spill(folder, f"{name}-{kind}-{runner.arithmetic()}", block.shape, block.dtype, budget)
 
 
-def open_model(folder: Path, **options: Any) -> LLM:
-    """The model of a checkpoint folder, named by the hash of its weights; options are those of LLM."""
+def open_model(folder: Path, *, device: str = "cpu", weights: Lowered | None = None, **options: Any) -> LLM:
+    """The model of a checkpoint folder, named by the hash of its weights; options are those of LLM.
+
+    On `device="cuda"` it computes in bf16, or with `weights` rounded to fp8, int8 or int4 (see lowered.py).
+    """
+    if torch.device(device).type == "cuda" and not torch.cuda.is_available():
+        raise UserError(f"{device} was asked for; no GPU that torch can use was found. Leave it out to use the CPU.")
     checkpoint = open_checkpoint(folder)
-    return LLM(lay_out(checkpoint.model), checkpoint.tokenizer, checkpoint.digest, **options)
+    if torch.device(device).type == "cpu":
+        if weights:
+            raise UserError(f"{weights} weights are for a GPU; on a CPU take a packed model (`phi convert --to q4`).")
+        return LLM(lay_out(checkpoint.model), checkpoint.tokenizer, checkpoint.digest, **options)
+    model = checkpoint.model.requires_grad_(False).to(device, torch.bfloat16)
+    name = f"{checkpoint.digest}-{weights or 'bf16'}"
+    return LLM(lower(model, weights) if weights else model, checkpoint.tokenizer, name, **options)
 
 
 def lay_out(model: Transformer) -> Transformer:
