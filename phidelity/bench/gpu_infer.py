@@ -1,11 +1,12 @@
 """The engine on a GPU, in one call under nine minutes: `PYTHONPATH=. python -m phidelity.bench.gpu_infer`.
 
 Random weights at phi-4's shape in bf16. Rows: `batch1` is one request through the engine, whose decode is captured by
-buckets (engine/buckets.py), and `batch1 graph` the same network with a static cache as one CUDA graph, both against the roof (weights read per token over the bandwidth
-of a copy measured here); `requests256` is 256 requests of 100 to 1,024 tokens in and out against transformers'
-continuous batching on the same weights; `logits` compares two layers at full width with fp32 on the CPU. torch, numpy
-and transformers suffice. `--tiny` runs every part on the CPU at a tiny shape, to show that they run; its figures mean
-nothing. The file is long because it is one command on a bare machine, with the peer beside what it measures.
+buckets (engine/buckets.py), and `batch1 graph` the same network with a static cache as one CUDA graph, both against
+the roof (weights read per token over the bandwidth of a copy measured here); `requests256` is 256 requests of 100 to
+1,024 tokens in and out against transformers' continuous batching on the same weights; `logits` compares two layers at
+full width with fp32 on the CPU; `batch1 compiled` is `batch1` after torch.compile of each block. torch, numpy and
+transformers suffice. `--tiny` runs every part but the compiled one on the CPU at a tiny shape, to show that they run;
+its figures mean nothing. The file is long because it is one command on a bare machine, with the peer beside what it measures.
 """
 
 import argparse
@@ -103,6 +104,8 @@ def measure(setting: Setting) -> list[dict[str, Any]]:
         ("logits", logits),
         ("requests", many_requests),
     )
+    if setting.device.type == "cuda":
+        parts = (*parts, ("batch1 compiled", compiled_request))
     rows: list[dict[str, Any]] = []
     for name, part in parts:
         if time.perf_counter() - start > DEADLINE:
@@ -138,6 +141,13 @@ def single_request(setting: Setting, model: Transformer) -> list[dict[str, Any]]
          "ratio": round(speed / roof, 3)}
         for name, speed in (("batch1", by_engine), ("batch1 graph", by_graph))
     ]  # fmt: skip
+
+
+def compiled_request(setting: Setting, model: Transformer) -> list[dict[str, Any]]:
+    """The first row of `single_request` again, with the elementwise work of each block fused by torch.compile."""
+    for block in model.blocks:
+        block.compile()
+    return [single_request(setting, model)[0] | {"what": "batch1 compiled"}]
 
 
 def bandwidth(setting: Setting) -> float:

@@ -98,6 +98,8 @@ class SwiGLUFunction(Function):
 
 def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     first, second = x.chunk(2, dim=-1)
+    if torch.compiler.is_compiling():  # the compiler fuses this, and knows no output in halves
+        return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
     result = torch.empty(x.shape, dtype=x.dtype, device=x.device)
     y_first, y_second = result.chunk(2, dim=-1)
     torch.mul(first, cos, out=y_first).addcmul_(second, sin, value=-1)
