@@ -6,7 +6,8 @@ the roof (weights read per token over the bandwidth of a copy measured here); `r
 1,024 tokens in and out against transformers' continuous batching on the same weights; `logits` compares two layers at
 full width with fp32 on the CPU; `batch1 compiled` is `batch1` after torch.compile of each block. torch, numpy and
 transformers suffice. `--tiny` runs every part but the compiled one on the CPU at a tiny shape, to show that they run;
-its figures mean nothing. The file is long because it is one command on a bare machine, with the peer beside what it measures.
+its figures mean nothing. The file is long because it is one command on a bare machine, with the peer beside what it
+measures.
 """
 
 import argparse
