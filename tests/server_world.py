@@ -79,7 +79,9 @@ def served(llm: LLM | None = None, drain: float = 5.0, load: Any = None, **setti
     )
     thread.start()
     try:
-        assert ready.wait(30) or load
+        assert load or ready.wait(30)
+        while not servers:
+            time.sleep(0.01)
         yield Running(url, int(url.rsplit(":", 1)[1]), service, llm, servers[0])
     finally:
         if servers and thread.is_alive():

@@ -6,8 +6,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
-from fastapi.staticfiles import StaticFiles
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
@@ -41,16 +40,6 @@ SAFE = {
 }
 
 
-class Page(StaticFiles):
-    """The chat window's files, under a strict policy."""
-
-    async def get_response(self, path: str, scope: Any) -> Response:
-        """A file with the headers that keep it safe."""
-        response = await super().get_response(path, scope)
-        response.headers.update(SAFE)
-        return response
-
-
 def make_app(service: Service) -> Any:
     """The ASGI application."""
     app = FastAPI(
@@ -62,7 +51,7 @@ def make_app(service: Service) -> Any:
     _add_generation(app, service)
     _add_tokens(app, service)
     _add_state(app, service)
-    app.mount("/", Page(directory=WEB, html=True, check_dir=False))
+    _add_page(app)
     wrapped: Any = Guard(app, service)
     if service.settings.origins:
         wrapped = CORSMiddleware(
@@ -159,6 +148,19 @@ def _add_state(app: FastAPI, service: Service) -> None:
         from phidelity.server.reference import reference_page
 
         return HTMLResponse(reference_page(app.openapi()), headers=SAFE | {"Content-Security-Policy": DOCS_POLICY})
+
+
+def _add_page(app: FastAPI) -> None:
+    """The chat window's files by name, index.html at /; a path that is none of them is not found."""
+    for path in sorted(WEB.rglob("*")):
+        if path.is_file():
+            name = path.relative_to(WEB).as_posix()
+            app.add_api_route(
+                "/" if name == "index.html" else f"/{name}",
+                lambda path=path: FileResponse(path, headers=SAFE),
+                include_in_schema=False,
+                response_model=None,
+            )
 
 
 DOCS_POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'"
