@@ -8,6 +8,7 @@ without waiting for the disk: a torn one fails its checksum and is a miss. Beyon
 used longest ago go first.
 """
 
+import contextlib
 import logging
 import os
 import zlib
@@ -45,6 +46,11 @@ class Spill:
         self.budget = budget
         self._shape = shape
         self._dtype = dtype
+        self._n_data = int(np.prod(shape)) * dtype.itemsize
+        self._buffer = np.empty(HEAD + 8 * (BLOCK + 1) + self._n_data + 1, dtype=np.uint8)
+        """Of a read, and one byte more; kept, since new pages cost more than the copy."""
+        self._used: list[Path] = []
+        """Files read since their times were last set."""
         self._is_off = False
         """After a failed write: reading goes on."""
         self._has_told = False
@@ -85,30 +91,38 @@ class Spill:
             _remove(temporary)
 
     def read(self, chain: bytes, ids: tuple[int, ...]) -> Tensor | None:
-        """The block of these ids, or None where it is not there or not sound."""
+        """The block of these ids, good until the next read, or None where it is not there or not sound."""
         found = self._read(chain)
         if found and found[0] != ids:
             return self._drop(self._path(chain), "it holds other token ids")
         return found[1] if found else None
 
     def read_tail(self, chain: bytes, ids: tuple[int, ...]) -> tuple[int, Tensor] | None:
-        """How many of `ids` a tail begins with, at least one, and its block."""
+        """How many of `ids` a tail begins with, at least one, and its block, good until the next read."""
         found = self._read(chain)
         n = n_common(found[0], ids) if found else 0
         return (n, found[1]) if found and n else None
+
+    def mark_used(self) -> None:
+        """Set the times of files that were read, which the next start goes by; for when nothing else is to be done."""
+        for path in self._used:
+            with contextlib.suppress(OSError):
+                os.utime(path)
+        self._used.clear()
 
     def _read(self, chain: bytes) -> tuple[tuple[int, ...], Tensor] | None:
         path = self._path(chain)
         if path not in self._sizes:
             return None
         try:
-            content = np.fromfile(path, dtype=np.uint8)
-            os.utime(path)
+            with open(path, "rb", buffering=0) as file:
+                content = self._buffer[: file.readinto(self._buffer)]
         except OSError as error:
             return self._drop(path, str(error))
+        self._used.append(path)
         self._sizes.move_to_end(path)
         head, body = content[:HEAD].tobytes(), content[HEAD:]
-        n_data = int(np.prod(self._shape)) * self._dtype.itemsize
+        n_data = self._n_data
         n_ids = (len(body) - n_data) // 8 - 1
         if not 0 < n_ids <= BLOCK or head != MAGIC + zlib.crc32(body).to_bytes(8, "little"):
             return self._drop(path, "it is cut, changed or not one of ours")
@@ -165,6 +179,7 @@ class Saver:
             if blocks.entries[block] == entry:
                 self._write(block, entry, anew=len(entry.ids) < BLOCK)
                 return True
+        self._spill.mark_used()
         return False
 
     def save(self, block: int, entry: Entry) -> None:
