@@ -10,6 +10,7 @@ import openai
 import pytest
 from openai.types import Completion as TextCompletion
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
+from openai.types.responses import Response
 from server_world import CONTEXT, NAME, Running, served, tokenizer
 
 from phidelity.completion import SamplingParams
@@ -413,3 +414,35 @@ def test_greedy_and_seeded_requests_are_the_same_alone_and_among_63_others(serve
     for n in range(0, 64, 7):
         assert asyncio.run(ask([asked[n]])) == [together[n]]
     assert all(math.isfinite(value) for _, values in together for value in values)
+
+
+def test_a_response_is_the_chats_answer_without_memory(client: openai.OpenAI, server: Running) -> None:
+    asked: Any = {"model": NAME, "input": "The cat?", "temperature": 0, "max_output_tokens": 12}
+    said = valid(client.responses.create(**asked), Response)
+    expected = ours(server, "The cat?", max_tokens=12)
+    assert said.output_text == expected.text
+    assert (said.status, said.incomplete_details.reason) == ("incomplete", "max_output_tokens")
+    assert said.usage.output_tokens == 12
+    events = list(client.responses.create(**asked, stream=True))
+    assert [one.sequence_number for one in events] == list(range(len(events)))
+    assert "".join(one.delta for one in events if one.type == "response.output_text.delta") == expected.text
+    assert events[0].type == "response.created"
+    assert events[-1].type == "response.incomplete"
+    assert events[-1].response.output_text == expected.text
+    with client.responses.stream(**asked) as stream:
+        assert {one.type for one in stream} == {one.type for one in events}
+
+
+def test_a_response_takes_messages_instructions_and_a_schema(client: openai.OpenAI, server: Running) -> None:
+    form: Any = {"format": {"type": "json_schema", "name": "pet", "schema": SCHEMA, "strict": True}}
+    said = client.responses.create(
+        model=NAME, input=[{"role": "user", "content": [{"type": "input_text", "text": "cat?"}]}], text=form
+    )
+    assert set(json.loads(said.output_text)) == {"name", "n"}
+    assert said.status == "completed"
+    asked = Conversation(id="", messages=(Message(role="system", content="brief"), Message(role="user", content="x")))
+    said = client.responses.create(model=NAME, input="x", instructions="brief", temperature=0, max_output_tokens=5)
+    assert said.output_text == server.llm.complete([asked], SamplingParams(max_tokens=5))[0].text
+    for fields in ({"previous_response_id": "resp_1"}, {"truncation": "auto"}, {"tools": [{"type": "web_search"}]}):
+        with pytest.raises(openai.BadRequestError, match=next(iter(fields)).split("_")[0]):
+            client.responses.create(**{"model": NAME, "input": "x", **fields})

@@ -14,7 +14,7 @@ from phidelity.config import UserError
 from phidelity.pipeline import status as runs
 
 ON_MODEL = ("make-checkpoint", "convert", "make-packed", "packed", "quality")
-BENCHES = ("train", "data", "generate", "endpoint", "tokenizer", "decode", "prefill", *ON_MODEL, "problems")
+BENCHES = ("train", "data", "generate", "endpoint", "tokenizer", "decode", "prefill", *ON_MODEL, "problems", "serve")
 
 
 @click.command()
@@ -41,7 +41,8 @@ def bench(
 ) -> None:
     """Measure speed: `train`, `data`, `generate`, `tokenizer`, or how full `endpoint` keeps a server's slots.
 
-    `decode` and `prefill` measure quantised weights of phi-4's shape against `--peer llama.cpp=BIN`.
+    `decode` and `prefill` measure quantised weights of phi-4's shape against `--peer llama.cpp=BIN`; `serve` the
+    server, beside the engine alone and llama.cpp's server.
     `make-checkpoint` writes a random checkpoint at MODEL, and `convert` streams the one at MODEL into GGUF.
     `make-packed` writes a packed folder of arbitrary bytes at MODEL, `packed` measures what serving one takes,
     `quality` what q4 and q8 lose of MODEL on a text, beside `--peer llama.cpp=BIN`.
@@ -57,6 +58,7 @@ def bench(
         prefill,
         problems,
         quality,
+        serve,
         tokenizer,
         train,
     )  # fmt: skip
@@ -75,6 +77,7 @@ def bench(
         "endpoint": endpoint.run,
         "tokenizer": tokenizer.run,
         "problems": problems.run,
+        "serve": serve.run,
         "decode": lambda places: decode.run(places, shape),
         "prefill": lambda places: prefill.run(places, shape),
     }

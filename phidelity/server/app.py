@@ -13,7 +13,7 @@ from starlette.middleware.cors import CORSMiddleware
 from phidelity.config import UserError
 from phidelity.model.config import census
 from phidelity.records import whole_characters
-from phidelity.server import chats, messages, texts
+from phidelity.server import chats, messages, responses, texts
 from phidelity.server.errors import ApiError, on_error
 from phidelity.server.guard import Guard
 from phidelity.server.protocol import (
@@ -24,6 +24,7 @@ from phidelity.server.protocol import (
     TextRequest,
     TokenizeRequest,
 )
+from phidelity.server.responses import ResponsesRequest
 from phidelity.server.service import Service
 
 WEB = Path(__file__).parent / "web"
@@ -71,6 +72,11 @@ def _add_generation(app: FastAPI, service: Service) -> None:
     async def completions(body: TextRequest, request: Request) -> Response:
         """Continue texts or token ids; with `echo` and `logprobs` the prompt is scored."""
         return await texts.text(service, body, request, warning(body))
+
+    @app.post("/v1/responses", tags=["generation"], response_model=None)
+    async def responses_(body: ResponsesRequest, request: Request) -> Response:
+        """Answer a text or messages; nothing is kept between requests."""
+        return await responses.respond(service, body, request, warning(body))
 
 
 def _add_tokens(app: FastAPI, service: Service) -> None:

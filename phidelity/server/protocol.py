@@ -207,7 +207,7 @@ def refuse(body: Sampling) -> None:
     for name, told in REFUSED.items():
         value = extra.get(name, getattr(body, name, None))
         if value is not None and not (name == "best_of" and value == (body.n or 1)) and value != "":
-            raise ApiError(400, f"{told}.", param=name, code="unsupported_parameter")
+            raise ApiError(400, f"{name}: {told[0].lower()}{told[1:]}.", param=name, code="unsupported_parameter")
     modalities = extra.get("modalities")
     if modalities not in (None, ["text"]):
         raise ApiError(400, f"modalities is {modalities!r}; this model has text alone.", param="modalities")
