@@ -444,5 +444,6 @@ def test_a_response_takes_messages_instructions_and_a_schema(client: openai.Open
     said = client.responses.create(model=NAME, input="x", instructions="brief", temperature=0, max_output_tokens=5)
     assert said.output_text == server.llm.complete([asked], SamplingParams(max_tokens=5))[0].text
     for fields in ({"previous_response_id": "resp_1"}, {"truncation": "auto"}, {"tools": [{"type": "web_search"}]}):
-        with pytest.raises(openai.BadRequestError, match=next(iter(fields)).split("_")[0]):
+        with pytest.raises(openai.BadRequestError) as caught:
             client.responses.create(**{"model": NAME, "input": "x", **fields})
+        assert caught.value.param in fields
