@@ -26,6 +26,7 @@ class Asked:
     finish_reason: str = ""
     key: int = 0
     tokens: list[int] = field(default_factory=list)
+    allowed: None = None
 
     def __post_init__(self) -> None:
         self.tokens = [*self.prompt, *self.said]

@@ -77,7 +77,9 @@ class Runner:
             if as_bytes
             else BlockCache(model.config, self.n_blocks + 1, weight.dtype, self.device)  # one for rows that fill up
         )
-        self._buckets = Buckets(model, self.cache, self.n_blocks) if self.device.type == "cuda" else None
+        self._buckets = None
+        if self.device.type == "cuda" and isinstance(self.cache, BlockCache):
+            self._buckets = Buckets(model, self.cache, self.n_blocks)
         on_torch = self.device.type == "cpu" and not self._library
         self.sizes = row_sizes(model) if on_torch else KERNEL_SIZES if self._library else ACCELERATOR_SIZES
         self._n_slots = query_slots(model) if on_torch else 1

@@ -14,13 +14,13 @@ import os
 import zlib
 from collections import OrderedDict, deque
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from phidelity.engine.blocks import BLOCK, Blocks, Entry, n_common
-from phidelity.engine.cache import BlockCache
 
 MAGIC = b"PHIKV\x00\x00\x02"
 HEAD = 16
@@ -116,7 +116,7 @@ class Spill:
             return None
         try:
             with open(path, "rb", buffering=0) as file:
-                content = self._buffer[: file.readinto(self._buffer)]
+                content = self._buffer[: file.readinto(self._buffer.data)]
         except OSError as error:
             return self._drop(path, str(error))
         self._used.append(path)
@@ -124,7 +124,7 @@ class Spill:
         head, body = content[:HEAD].tobytes(), content[HEAD:]
         n_data = self._n_data
         n_ids = (len(body) - n_data) // 8 - 1
-        if not 0 < n_ids <= BLOCK or head != MAGIC + zlib.crc32(body).to_bytes(8, "little"):
+        if not 0 < n_ids <= BLOCK or head != MAGIC + zlib.crc32(body.data).to_bytes(8, "little"):
             return self._drop(path, "it is cut, changed or not one of ours")
         n_said, *ids = body[: 8 * (n_ids + 1)].view("<i8").tolist()
         if n_said != n_ids:
@@ -160,10 +160,18 @@ class Spill:
             logger.warning(text)
 
 
+class Holder(Protocol):
+    """A cache that gives a copy of a block (cache.py, compact.py)."""
+
+    def get(self, block: int) -> Tensor:
+        """One block in main memory."""
+        ...
+
+
 class Saver:
     """Writes blocks of a cache to disk: when they are evicted, or when the engine has nothing to do."""
 
-    def __init__(self, spill: Spill, cache: BlockCache) -> None:
+    def __init__(self, spill: Spill, cache: Holder) -> None:
         self._spill = spill
         self._cache = cache
         self._unsaved: deque[tuple[int, Entry]] = deque()

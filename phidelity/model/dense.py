@@ -40,8 +40,8 @@ def dense(model: Transformer, *, release: bool = False) -> Transformer | None:
     result.blocks = nn.ModuleList(
         DenseBlock(block, model.config, library, arena, room, release) for block in model.blocks
     )
-    result.norm = DenseNorm(model.norm.weight, model.norm.eps, library)
-    result.head = DenseHead(arena.pack(model.head, release), library)
+    result._modules["norm"] = DenseNorm(model.norm.weight, model.norm.eps, library)
+    result._modules["head"] = DenseHead(arena.pack(model.head, release), library)
     return result
 
 
