@@ -18,7 +18,7 @@ def lower(model: Transformer, kind: Lowered) -> Transformer:
     if kind not in get_args(Lowered):
         raise UserError(f"weights are {kind!r}; expected one of {', '.join(get_args(Lowered))}.")
     try:
-        from torchao import quantization
+        from torchao import quantization  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise UserError(f'{kind} weights need torchao ({error}). Install "phidelity[gpu]".') from None
     quantization.quantize_(model.blocks, _config(quantization, kind))
