@@ -4,39 +4,26 @@ import json
 import os
 import pty
 import re
+import select
 import signal
 import sys
 import time
 from pathlib import Path
 
 import pytest
-import torch
+from chat_world import small_model
 
-from phidelity.checkpoint.huggingface import save_checkpoint
 from phidelity.cli.dialogue import COMMANDS, Dialogue, Leave
 from phidelity.completion import SamplingParams
 from phidelity.config import UserError
 from phidelity.engine.llm import LLM, open_model
-from phidelity.model.config import ModelConfig
-from phidelity.model.transformer import Transformer
 from phidelity.records import Conversation, Message, read_records, write_records
 from phidelity.terminal import ask, printable
-from phidelity.tokenizer.bpe import train
-
-CONFIG = ModelConfig(
-    n_layers=2, d_model=64, n_heads=8, n_kv_heads=2, d_ff=224, vocab_size=416, context_len=160, rope_theta=1e4
-)
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("model")
-    weights = Transformer(CONFIG).initialise(torch.Generator().manual_seed(1)).requires_grad_(False)
-    for parameter in weights.parameters():
-        if parameter.ndim == 2:
-            parameter.mul_(3.0)
-    save_checkpoint(folder, weights, train(["the cat sat on the mat and 12 cats sat there"] * 3, 400))
-    return folder
+    return small_model(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture(scope="module")
@@ -221,11 +208,12 @@ def test_an_answer_cannot_steer_the_terminal():
     assert printable("a\x1b[2Jb\x07\x9bc\td\né\r") == "a␛[2Jb␇�c\td\né␍"
 
 
-def _until(master: int, what: bytes, seconds: float = 60) -> bytes:
-    """What a program prints until `what` is in it."""
+def _until(master: int, what: bytes, seconds: float = 30, after: bytes = b"") -> bytes:
+    """What a program prints until `what` is in it, behind `after`."""
     seen, end = b"", time.monotonic() + seconds
-    while what not in seen and time.monotonic() < end:
-        seen += os.read(master, 4096)
+    while not (after in seen and what in seen[seen.index(after) :]) and time.monotonic() < end:
+        if select.select([master], [], [], 0.2)[0]:
+            seen += os.read(master, 4096)
     assert what in seen, seen
     return seen
 
@@ -239,7 +227,7 @@ def test_on_a_terminal_interrupts_end_the_answer_and_then_the_line_but_not_the_p
     try:
         assert b"Ctrl-D ends" in _until(master, b"> ")
         os.write(master, b"\x1b[200~the cat\nsat\x1b[201~\r")
-        _until(master, b"context")
+        _until(master, b"> ", after=b"context")
         os.write(master, b"half")
         _until(master, b"half")
         os.write(master, b"\x03")

@@ -62,6 +62,8 @@ def _converse(dialogue: Any) -> None:
                 dialogue.hear("/reset")
         except Leave:
             return
+        except KeyboardInterrupt:
+            continue  # it came late: the answer was there already
         except UserError as error:
             _tell(str(error))
         except OSError as error:

@@ -10,6 +10,7 @@ import math
 import shlex
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -86,8 +87,9 @@ class Dialogue:
                     self.show(piece.text)
         except KeyboardInterrupt:
             request.cancel()
-            request.result()  # its last step is awaited, so that nothing runs beside the next question
             stopped = True
+            with suppress(KeyboardInterrupt):  # its last step is awaited; whoever presses again need not
+                request.result()
         self.show("\n")
         self.turns.append(Message(role="assistant", content=said))
         self.tell(_figures(request, began, first or time.monotonic(), stopped, self.llm.context_len, self.params))

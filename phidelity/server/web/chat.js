@@ -82,7 +82,7 @@ function describe() {
 
 function show(conversation) {
   app.open = conversation;
-  history.replaceState(null, "", conversation.turns.length ? `#${conversation.id}` : location.pathname);
+  history.replaceState(null, "", conversation.turns.length ? `#${conversation.id}` : location.pathname + location.search);
   settings.show(conversation, app.model?.max_model_len);
   $("trouble").hidden = true;
   $("welcome").hidden = conversation.turns.length > 0;
@@ -153,12 +153,13 @@ async function remove() {
 
 function rename() {
   const field = $("rename");
+  const conversation = app.open;
   const done = (isKept) => {
     if (field.hidden) return;
     field.hidden = true;
     $("title").hidden = false;
-    if (isKept) app.open.title = field.value.trim();
-    save(app.open);
+    if (isKept) conversation.title = field.value.trim();
+    save(conversation);
     layList();
     $("rename-button").focus();
   };
@@ -167,8 +168,10 @@ function rename() {
   $("title").hidden = true;
   field.onblur = () => done(true);
   field.onkeydown = (event) => {
-    if (event.key === "Enter") done(true);
-    if (event.key === "Escape") { event.stopPropagation(); done(false); }
+    if (event.key !== "Enter" && event.key !== "Escape") return;
+    event.preventDefault(); // else Enter presses the button that gets the focus
+    event.stopPropagation();
+    done(event.key === "Enter");
   };
   field.select();
 }

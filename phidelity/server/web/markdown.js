@@ -370,7 +370,8 @@ class Line {
   mark() {
     const { text, at } = this;
     const char = text[at];
-    const mark = text[at + 1] === char ? char + char : char;
+    const isInner = this.stack.at(-1).mark === char && text[at + 2] === char; // *** closes the inner one first
+    const mark = text[at + 1] === char && !isInner ? char + char : char;
     if (mark === "~") return this.put(1);
     const before = text[at - 1] ?? " ";
     const after = text[at + mark.length] ?? " ";
