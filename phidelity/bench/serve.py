@@ -1,8 +1,8 @@
 """`phi bench serve`: the server against the engine alone and, with `--peer llama.cpp=BIN`, against llama.cpp's.
 
 All servers stand at the same time, on two threads each, and are asked in turns; medians of the turns are told. Rows:
-`throughput` is tokens a second of 64 requests (64 tokens in, 64 out, 16 at a time) on a small model (2 layers of
-width 256, vocabulary 4,096, fp32 on both sides), beside the engine in a process without HTTP, and beside the peer;
+`throughput` is tokens a second of 64 requests (64 tokens in, 64 out, 16 at a time) on a small model (4 layers of
+width 512, vocabulary 4,096, fp32 on both sides), beside the engine in a process without HTTP, and beside the peer;
 `http share` is the part of the server's CPU time that HTTP takes. `phi-4 shape` is 4 layers of phi-4's shape with
 weights of 4 bits, 4 requests at a time; `prefill beside` the 99th percentile between pieces of running streams
 while a prompt of 1,000 tokens is read, against the same without it, and the peer's own such ratio.
@@ -30,7 +30,7 @@ from phidelity.bench.make_checkpoint import shape_of
 from phidelity.bench.packed import make
 from phidelity.config import UserError
 
-SMALL = "n_layers=2,d_model=256,n_heads=4,n_kv_heads=2,head_dim=64,d_ff=768,vocab_size=4096,context_len=1024"
+SMALL = "n_layers=4,d_model=512,n_heads=8,n_kv_heads=2,d_ff=1792,vocab_size=4096,context_len=1024"
 LARGE = "n_layers=4,context_len=2048"
 ROUNDS = 3
 THREADS = 2
@@ -64,9 +64,17 @@ def _small(folder: Path, llama: Path | None) -> list[dict[str, Any]]:
         theirs = stack.enter_context(llama_server(llama, gguf, 16, 1024)) if llama else None
         for turn in range(ROUNDS + 1):
             prompts = [rng.integers(300, 3900, 64).tolist() for _ in range(64)]
-            before = cpu_seconds(ours.pid)
+            spent: list[tuple[float, float]] = []
+
+            def through_http(p: list[list[int]] = prompts, spent: list[tuple[float, float]] = spent) -> float:
+                before = cpu_seconds(ours.pid)
+                seconds = measure(Load(ours.url, p, 64, 16)).seconds
+                after = cpu_seconds(ours.pid)
+                spent.append((after[0] - before[0], after[1] - before[1]))
+                return seconds
+
             sides: dict[str, Callable[[], float]] = {
-                "ours": lambda p=prompts: measure(Load(ours.url, p, 64, 16)).seconds,
+                "ours": through_http,
                 "engine": lambda p=prompts: alone(p),
             }
             if theirs:
@@ -75,9 +83,7 @@ def _small(folder: Path, llama: Path | None) -> list[dict[str, Any]]:
                 seconds = side()
                 if turn:
                     rates.setdefault(name, []).append(64 * 64 / seconds)
-                if name == "ours":
-                    after = cpu_seconds(ours.pid)
-            shares.append((after[0] - before[0]) / sum(b - a for a, b in zip(before, after, strict=True)))
+            shares.append(spent[0][0] / sum(spent[0]))
     rate = {name: statistics.median(found) for name, found in rates.items()}
     rows = [row("throughput", rate["ours"], "tokens/s", name, rate[name]) for name in rate if name != "ours"]
     return [*rows, row("http share", statistics.median(shares), "of the server's CPU time", None, None)]

@@ -19,27 +19,43 @@ from phidelity.server.metrics import Metrics
 
 TICK = 1.0
 """Seconds between looks at the clock while nothing comes (*ours*)."""
+GATHER = 0.02
+"""Seconds for which tokens are gathered before readers are woken (*ours*); slower engines are not held up."""
 PING = 10.0
 """Seconds of silence after which a stream says that it lives (*ours*)."""
 
 
 class Bell:
-    """Wakes waiters on the loop from the engine's thread, many with one call."""
+    """Wakes readers on the loop from the engine's thread, many with one call and at most every `GATHER` seconds.
+
+    So a fast model's tokens reach a client a few at a time, and HTTP takes less of the processor; what is urgent (a
+    first token, an end) does not wait.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._events: deque[asyncio.Event] = deque()
-        self._is_called = False
+        self._is_called = self._is_urgent = False
+        self._last = 0.0
 
-    def ring(self, event: asyncio.Event) -> None:
+    def ring(self, event: asyncio.Event, *, is_urgent: bool) -> None:
         """Set `event` on the loop, soon; from any thread."""
         self._events.append(event)
-        if not self._is_called and not self._loop.is_closed():
-            self._is_called = True
-            self._loop.call_soon_threadsafe(self._deliver)
+        if not self._is_called or (is_urgent and not self._is_urgent):
+            self._is_called, self._is_urgent = True, is_urgent
+            if not self._loop.is_closed():
+                self._loop.call_soon_threadsafe(self._deliver if is_urgent else self._deliver_in_time)
+
+    def _deliver_in_time(self) -> None:
+        wait = self._last + GATHER - time.monotonic()
+        if wait > 0:
+            self._loop.call_later(wait, self._deliver)
+        else:
+            self._deliver()
 
     def _deliver(self) -> None:
-        self._is_called = False
+        self._is_called = self._is_urgent = False
+        self._last = time.monotonic()
         while self._events:
             self._events.popleft().set()
 
@@ -62,9 +78,10 @@ class _Choice:
     def news(self) -> None:
         """Called by the engine."""
         self.last = time.perf_counter()
+        is_urgent = not self.first or self.request is None or self.request.is_done
         self.first = self.first or self.last
-        if self.answer.is_streamed or self.request is None or self.request.is_done:
-            self.answer.ring()
+        if self.answer.is_streamed or is_urgent:
+            self.answer.ring(is_urgent=is_urgent)
 
 
 class Answer:
@@ -80,10 +97,11 @@ class Answer:
         self._choices = [_Choice(self) for _ in range(n)]
         self._deadline = self.arrived + seconds if seconds else float("inf")
         self._is_left = self._is_closed = False
+        self._timer: asyncio.TimerHandle | None = None
 
-    def ring(self) -> None:
+    def ring(self, *, is_urgent: bool) -> None:
         """Wake the reader; from any thread."""
-        self._bell.ring(self._event)
+        self._bell.ring(self._event, is_urgent=is_urgent)
 
     def submit(self, prompts: list[tuple[tuple[int, ...], int]], params: SamplingParams, allow: Any = None) -> None:
         """Hand each (prompt, repeat) to the engine; `allow` makes what restricts the tokens of one."""
@@ -117,11 +135,9 @@ class Answer:
         """What comes, choice by choice, until all have ended or the client is gone; now and then that nothing came."""
         live = dict(enumerate(self.requests))
         last: dict[int, float] = {}
-        loop = asyncio.get_running_loop()
+        self._tick()
         while live and not self._is_left:
-            timer = loop.call_later(TICK, self._event.set)
             await self._event.wait()
-            timer.cancel()
             self._event.clear()
             self._check_time()
             has_news = False
@@ -145,12 +161,10 @@ class Answer:
     async def completions(self, receive: Callable[[], Awaitable[MutableMapping[str, Any]]]) -> list[Completion]:
         """All of them, when they have ended; cancelled when the client goes."""
         watcher = asyncio.ensure_future(self.leave_when_gone(receive))
-        loop = asyncio.get_running_loop()
+        self._tick()
         try:
             while not self._is_left and not all(request.is_done for request in self.requests):
-                timer = loop.call_later(TICK, self._event.set)
                 await self._event.wait()
-                timer.cancel()
                 self._event.clear()
                 self._check_time()
             if self._is_left:
@@ -204,6 +218,8 @@ class Answer:
         if self._is_closed:
             return
         self._is_closed = True
+        if self._timer:
+            self._timer.cancel()
         self._cancel()
         now = time.perf_counter()
         for choice in self._choices:
@@ -217,6 +233,11 @@ class Answer:
             if n > 1:
                 self._metrics.observe("request_time_per_output_token", (choice.last - choice.first) / (n - 1))
         self._on_close()
+
+    def _tick(self) -> None:
+        """Wake the reader now and then, so that it looks at the clock."""
+        self._event.set()
+        self._timer = asyncio.get_running_loop().call_later(TICK, self._tick)
 
     def _cancel(self) -> None:
         for request in self.requests:

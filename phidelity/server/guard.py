@@ -30,6 +30,8 @@ class Guard:
                 await self._app(scope, receive, send)
             return
 
+        self._service.metrics.n_requests += 1
+
         async def counted(message: Message) -> None:
             if message["type"] == "http.response.start" and message["status"] >= 400:
                 self._service.metrics.refused[str(message["status"])] += 1

@@ -64,6 +64,8 @@ class Metrics:
         self.times = {name: Histogram() for name in HISTOGRAMS}
         self.ended: Counter[str] = Counter()
         """Answers by finish_reason."""
+        self.n_requests = 0
+        """Requests of any kind that have come."""
         self.refused: Counter[str] = Counter()
         """Requests that were answered with an error, by status."""
 
@@ -91,6 +93,8 @@ class Metrics:
         name = "vllm:request_success_total"
         ended = [f'{name}{{{labels},finished_reason="{why}"}} {n}' for why, n in sorted(self.ended.items())]
         add(name, "counter", "Answers that ended, by reason.", ended)
+        name = "phi_http_requests_total"
+        add(name, "counter", "Requests of any kind.", [f"{name}{{{labels}}} {self.n_requests}"])
         name = "phi_refused_total"
         refused = [f'{name}{{{labels},status="{status}"}} {n}' for status, n in sorted(self.refused.items())]
         add(name, "counter", "Requests answered with an error.", refused)

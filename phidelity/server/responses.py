@@ -66,7 +66,8 @@ async def respond(service: Service, body: ResponsesRequest, http: HttpRequest, h
     _refuse(body)
     service.check_model(body.model)
     llm = service.llm
-    given = Sampling(temperature=body.temperature, top_p=body.top_p, max_tokens=body.max_output_tokens)
+    asked = {"temperature": body.temperature, "top_p": body.top_p, "max_tokens": body.max_output_tokens}
+    given = Sampling.model_validate(asked)
     params = given.params(llm.context_len, llm.context_len, None, None)
     allow = await service.held(body.text.format if body.text else None)
     ids = await service.ids(messages.conversation(_turns(body)), room=1)
