@@ -22,6 +22,13 @@ def make_repeatable() -> None:
     torch.set_flush_denormal(True)
 
 
+def sent(tensor: torch.Tensor, device: torch.device | str | None) -> torch.Tensor:
+    """The tensor on `device`; from pinned memory, since a copy from other memory waits for all that a GPU has to do."""
+    if device is not None and torch.device(device).type == "cuda" and not tensor.is_cuda:
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
+
+
 def training_device() -> torch.device:
     """This process's GPU, else the CPU."""
     return torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")

@@ -66,7 +66,9 @@ def test_eight_bit_moments_are_near_and_a_small_square_never_vanishes() -> None:
     assert torch.equal(mean.sign() * (mean != 0), x.sign() * (mean != 0))
     square = decode_square(*encode_square(x**2))
     assert (square[x != 0] > 0).all()
-    assert (square >= 0.999 * x**2 * (1 - 4 / 255)).all(), "rounded up, so that no step grows by it"
+    assert (square >= 0.88 * x**2).all(), "half a code of sixteen or more, so that no step grows much by it"
+    large = x.abs() > largest / 100
+    assert (square[large] <= 1.14 * x[large] ** 2).all()
     assert torch.equal(decode_square(*encode_square(torch.zeros(300))), torch.zeros(300))
     assert torch.equal(decode_mean(*encode_mean(torch.zeros(300))), torch.zeros(300))
 

@@ -14,7 +14,7 @@ from torch import nn
 from phidelity.config import UserError
 from phidelity.train.checkpointing import State
 from phidelity.train.optim import OptimConfig
-from phidelity.train.parallel import World, joined, my_rows
+from phidelity.train.parallel import World, joined, mesh_shape, my_rows
 
 WORLD = Path(__file__).with_name("ranks_world.py")
 
@@ -84,6 +84,31 @@ def test_without_restarts_the_others_end_soon_and_the_last_snapshot_is_whole(tmp
     assert result.returncode != 0
     assert time.monotonic() - began < 90
     assert sorted(path.name for path in (tmp_path / "training").glob("step-*")) == ["step-000010"]
+
+
+def test_a_signal_to_one_rank_ends_all_at_one_step_and_the_run_goes_on(tmp_path: Path, one: Path) -> None:
+    result = launch(tmp_path, 2, TERM_AT="17")
+    assert result.returncode != 0
+    assert result.stderr.count("asked to stop (SIGTERM) and saved step 18 of 30") == 2, result.stderr[-2000:]
+    assert (tmp_path / "training/step-000018").exists()
+    assert launch(tmp_path, 2).returncode == 0
+    assert_equal_runs(tmp_path, one)
+
+
+def test_two_copies_in_two_shares_each_train_as_one_and_go_on_as_four_shares(tmp_path: Path, one: Path) -> None:
+    assert launch(tmp_path, 4, stop=12, SHARES="2", BACKGROUND="").returncode == 0
+    assert [path.name for path in (tmp_path / "training").iterdir()] == ["step-000010"]
+    assert launch(tmp_path, 4, SHARES="4", BACKGROUND="").returncode == 0
+    assert_equal_runs(tmp_path, one)
+
+
+def test_copies_are_held_by_machines_unless_the_recipe_says_how_many_share_one() -> None:
+    assert mesh_shape(16, 0, 8) == (2, 8)
+    assert mesh_shape(8, 0, 8) == (1, 8)
+    assert mesh_shape(16, 16, 8) == (1, 16), "a model too big for one machine"
+    assert mesh_shape(4, 0, 1) == (1, 4), "machines of one GPU share one copy"
+    with pytest.raises(UserError, match=r"10 ranks were found, and 8 .*scale\.shares"):
+        mesh_shape(10, 0, 8)
 
 
 def test_rows_that_do_not_divide_are_refused_with_both_numbers() -> None:

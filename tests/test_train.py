@@ -1,9 +1,11 @@
 """The loop: resuming, accumulation, isolation of packed documents, the schedule and the two DPO batches."""
 
 import contextlib
+import errno
 import json
 import multiprocessing
 import os
+import resource
 import shutil
 import signal
 from pathlib import Path
@@ -256,6 +258,54 @@ def test_low_memory_training_learns_and_resumes_bit_for_bit(tmp_path: Path, monk
     parameters = [list(model.parameters()) for model in models.values()]
     assert all(torch.equal(one, other) for one, other in zip(*parameters, strict=True))
     assert parameters[0][0].dtype == torch.bfloat16
+
+
+def test_snapshots_in_the_background_are_the_same_bytes(tmp_path: Path) -> None:
+    """The weights go on changing while the thread writes what they were."""
+    for background in (False, True):
+        folder = tmp_path / str(background)
+        state = State.begin(a_model(), OPTIM)
+        snapshots = Snapshots(folder, background=background)
+        for step in range(1, 6):
+            loop.update(state, token_objective, [a_batch(step)], lr=1e-2, clip=1.0)
+            snapshots.save(step, state)
+        snapshots.finish()
+        assert sorted(path.name for path in folder.iterdir()) == ["step-000004", "step-000005"]
+    for name in ("step-000004/state.safetensors", "step-000005/state.safetensors", "step-000005/state.json"):
+        assert (tmp_path / "False" / name).read_bytes() == (tmp_path / "True" / name).read_bytes()
+
+
+def save_on_a_full_disk(folder: Path, background: bool) -> None:
+    """In a process that may write no file of more than 20 KB, after a first snapshot without that limit."""
+    state = State.begin(a_model(), OPTIM)
+    snapshots = Snapshots(folder, background=background)
+    snapshots.save(1, state)
+    snapshots.finish()
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+    try:
+        snapshots.save(2, state)
+        snapshots.finish()
+    except OSError as error:
+        os._exit(error.errno or 0)
+    os._exit(0)
+
+
+@pytest.mark.parametrize("background", [False, True])
+def test_a_disk_that_fills_while_saving_leaves_the_snapshot_before_and_no_remains(tmp_path, background) -> None:
+    child = multiprocessing.get_context("spawn").Process(target=save_on_a_full_disk, args=(tmp_path, background))
+    child.start()
+    child.join(60)
+    assert child.exitcode == errno.EFBIG
+    assert [path.name for path in tmp_path.iterdir()] == ["step-000001"]
+    assert Snapshots(tmp_path).restore(State.begin(a_model(), OPTIM)) == 1
+
+
+def test_a_snapshot_of_another_optimiser_is_refused(tmp_path: Path) -> None:
+    Snapshots(tmp_path).save(1, State.begin(a_model(), OPTIM))
+    other = OPTIM.model_copy(update={"weights": "split"})
+    with pytest.raises(UserError, match=r"another model or optimiser: low\.blocks"):
+        Snapshots(tmp_path).restore(State.begin(a_model(), other))
 
 
 def test_a_snapshot_of_other_batches_is_refused(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from phidelity.config import UserError
+from phidelity.device import sent
 
 PADDING = -1
 """The doc_id of positions that hold nothing."""
@@ -52,13 +53,8 @@ class Batch:
 
     def to(self, device: torch.device | str) -> "Batch":
         """The same batch on another device."""
-        return Batch(
-            self.tokens.to(device),
-            self.targets.to(device),
-            self.loss_mask.to(device),
-            self.positions.to(device),
-            self.doc_ids.to(device),
-        )
+        fields = (self.tokens, self.targets, self.loss_mask, self.positions, self.doc_ids)
+        return Batch(*(sent(field, device) for field in fields))
 
 
 def pack(lengths: Sequence[int], capacity: int) -> list[list[int]]:

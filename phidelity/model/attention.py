@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from phidelity.device import sent
 from phidelity.model.config import ModelConfig
 from phidelity.model.fused import rotate
 
@@ -37,7 +38,7 @@ class CausalAttend:
         device: torch.device | str | None = None,
     ) -> None:
         is_packed = doc_ids is not None and bool((doc_ids != doc_ids[:, :1]).any())
-        self.mask = document_mask(doc_ids.to(device), dtype) if doc_ids is not None and is_packed else None
+        self.mask = document_mask(sent(doc_ids, device), dtype) if doc_ids is not None and is_packed else None
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """[B, H, T, D], [B, K, T, D], [B, K, T, D] -> [B, H, T, D]."""

@@ -13,11 +13,13 @@ import logging
 import os
 import shutil
 import warnings
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
@@ -27,7 +29,7 @@ from phidelity.model.transformer import Transformer
 from phidelity.records import file_sha256, write_json
 from phidelity.train.monitor import Monitor
 from phidelity.train.optim import OptimConfig, adamw
-from phidelity.train.parallel import World, like, local, local_parameters
+from phidelity.train.parallel import World, like, local, local_parameters, on_cpu
 
 log = logging.getLogger(__name__)
 
@@ -78,8 +80,11 @@ class State:
     def load(self, tensors: dict[str, Tensor]) -> None:
         """Take over everything from `tensors`, which may be whole where this rank holds a share."""
         mine = self.tensors()
+        if odd := sorted(mine.keys() ^ tensors.keys()):
+            found = f"The snapshot was made with another model or optimiser: {odd[0]} and {len(odd) - 1} others are"
+            raise UserError(f"{found} in one of the two alone. Restore the settings, or begin anew (phi run --force).")
         for name, value in tensors.items():
-            if name in mine and value is not mine[name]:
+            if value is not mine[name]:
                 local(mine[name]).copy_(local(_divided_like(value, mine[name])))
 
     def _moments(self, parameter: nn.Parameter) -> dict[str, Tensor]:
@@ -92,29 +97,73 @@ class State:
 
 
 class Snapshots:
-    """The snapshots of one run, in one folder that all ranks see."""
+    """The snapshots of one run, in one folder that all ranks see.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    In the background (GPUs) training waits for a copy into the CPU's memory alone; a thread writes and hashes that.
+    """
+
+    def __init__(self, folder: Path, *, background: bool = False) -> None:
+        self.folder, self.background = folder, background
+        self._held: dict[str, Tensor] = {}
+        """Places on the CPU for the copies, kept from one snapshot to the next."""
+        self._group: Any = None
+        """The thread's own way to speak with those of the other ranks."""
+        self._thread = ThreadPoolExecutor(1)
+        self._pending: Future[None] | None = None
 
     def save(self, step: int, state: State) -> None:
-        """Write the snapshot of `step` (steps done) and remove all but the two newest."""
+        """Write the snapshot of `step` (steps done), or begin to, and remove all but the two newest."""
+        self.finish()
         target = self.folder / f"step-{step:06d}"
-        temporary = self.folder / f".{target.name}.unfinished"
-        if state.world.is_first:
+        about = {"step": step, "data": state.data, "window": [taken.tolist() for taken in state.window]}
+        if not self.background:
+            self._write(target, state.tensors(), about, state.world)
+            return
+        if state.world.size > 1 and self._group is None:
+            self._group = dist.new_group(backend="gloo")
+        tensors = self._copies(state.tensors())
+        self._pending = self._thread.submit(self._write, target, tensors, about, state.world)
+
+    def check(self) -> None:
+        """Raise what the thread met, if it is done."""
+        if self._pending and self._pending.done():
+            self.finish()
+
+    def finish(self) -> None:
+        """Wait until the snapshot is whole."""
+        if self._pending:
+            pending, self._pending = self._pending, None
+            pending.result()
+
+    def _copies(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        shares = {name: local(value) for name, value in tensors.items()}
+        for name, share in shares.items():
+            if name not in self._held:
+                self._held[name] = torch.empty(share.shape, dtype=share.dtype, pin_memory=share.is_cuda)
+            self._held[name].copy_(share, non_blocking=True)
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        return {name: on_cpu(value, self._held[name]) for name, value in tensors.items()}
+
+    def _write(self, target: Path, tensors: dict[str, Tensor], about: dict[str, Any], world: World) -> None:
+        temporary = target.with_name(f".{target.name}.unfinished")
+        try:
+            if world.is_first:
+                shutil.rmtree(temporary, ignore_errors=True)
+                temporary.mkdir(parents=True)
+            world.wait(self._group)
+            _write_tensors(temporary, tensors, world, self._group)
+            world.wait(self._group)
+            if world.is_first:
+                about["files"] = {path.name: file_sha256(path) for path in sorted(temporary.iterdir())}
+                write_json(temporary / "state.json", about)
+                shutil.rmtree(target, ignore_errors=True)
+                os.replace(temporary, target)
+                self.keep_newest(2)
+            world.wait(self._group)
+        except OSError:  # a full disk: give back what was taken of it
             shutil.rmtree(temporary, ignore_errors=True)
-            temporary.mkdir(parents=True)
-        state.world.wait()
-        _write_tensors(temporary, state)
-        state.world.wait()
-        if state.world.is_first:
-            files = {path.name: file_sha256(path) for path in sorted(temporary.iterdir())}
-            window = [taken.tolist() for taken in state.window]
-            write_json(temporary / "state.json", {"step": step, "files": files, "data": state.data, "window": window})
-            shutil.rmtree(target, ignore_errors=True)
-            os.replace(temporary, target)
-            self.keep_newest(2)
-        state.world.wait()
+            raise
 
     def keep_newest(self, n: int) -> None:
         """Remove all but the `n` newest snapshots, and what a kill left of an unfinished one."""
@@ -152,17 +201,17 @@ class Snapshots:
         return None
 
 
-def _write_tensors(folder: Path, state: State) -> None:
+def _write_tensors(folder: Path, tensors: dict[str, Tensor], world: World, group: Any) -> None:
     """One file of one device, a file from each rank of several."""
-    if state.world.size == 1:
+    if world.size == 1:
         with open(folder / ONE_DEVICE, "wb") as file:
-            file.write(save({key: value.contiguous() for key, value in state.tensors().items()}))
+            file.write(save({key: value.contiguous() for key, value in tensors.items()}))
             file.flush()
             os.fsync(file.fileno())
     else:
         from torch.distributed.checkpoint.state_dict_saver import save as save_divided
 
-        save_divided(state.tensors(), checkpoint_id=folder)
+        save_divided(tensors, checkpoint_id=folder, process_group=group)
 
 
 def _read_tensors(folder: Path, state: State) -> None:

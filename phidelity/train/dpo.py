@@ -120,7 +120,7 @@ def objective(model: Transformer, rows: Sequence[Row], config: DpoConfig) -> Los
     """Sum of DPO losses over a batch of pairs."""
     reference = torch.tensor([row.reference for row in rows], device=model.head.weight.device)
     losses = margin_loss(margins(model, rows), reference, beta=config.beta, label_smoothing=config.label_smoothing)
-    return Loss(losses.sum(), torch.tensor(len(rows)))
+    return Loss(losses.sum(), torch.full((), len(rows), device=losses.device))
 
 
 def margins(model: Transformer, rows: Sequence[Row]) -> Tensor:

@@ -31,8 +31,6 @@ LOG_EVERY = 10
 SAVE_EVERY = 100
 MAX_BROKEN = 3
 """A run with more steps than this that are not finite between two log lines has gone astray (ours)."""
-PASSED_OVER = torch.tensor([0.0, 0.0, 0.0, 1.0], dtype=torch.float64)
-"""What `update` returns, for a step that was not computed at all."""
 
 
 class Loss(NamedTuple):
@@ -77,9 +75,10 @@ def train(
     """
     out.mkdir(parents=True, exist_ok=True)
     save_every = save_every or SAVE_EVERY
-    prepare(model.to(training_device()), scale or ScaleConfig())
-    state = State.begin(divide(model, World.current()), optim, data)
-    snapshots = Snapshots(out / "training")
+    scale = scale or ScaleConfig()
+    prepare(model.to(training_device()), scale)
+    state = State.begin(divide(model, World.current(), scale.shares), optim, data)
+    snapshots = Snapshots(out / "training", background=state.device.type == "cuda")
     start = snapshots.restore(state)
     rows = [row for row in _read_rows(out / "metrics.jsonl") if row["step"] <= start]
     model.train()
@@ -90,20 +89,21 @@ def train(
             lr = learning_rate(step, steps, optim)
             passed_over = step in optim.skip_steps
             state.window.append(
-                PASSED_OVER if passed_over else update(state, objective, batches(step), lr=lr, clip=optim.clip)
+                _nothing(state) if passed_over else update(state, objective, batches(step), lr=lr, clip=optim.clip)
             )
             task.advance(1)
             done = step + 1
             if done % LOG_EVERY == 0 or done == steps:
                 row = {"step": done, "lr": lr} | _sums(torch.stack(state.window).cpu(), done)
                 state.window.clear()
+                snapshots.check()
                 if state.world.is_first:
                     clock.note(row)
                 for measure in measures:
                     if done % measure.every == 0 or done == steps:
                         row |= _measured(model, measure, done)
                 rows.append(row)
-            stopping = asked_to_stop()
+            stopping = state.world.any(asked_to_stop())
             if done % save_every == 0 or done == steps or stopping:
                 if state.world.is_first:
                     _write_rows(out / "metrics.jsonl", rows)
@@ -111,6 +111,7 @@ def train(
             if stopping and done < steps:
                 found = f"{name} was asked to stop (SIGTERM) and saved step {done} of {steps}"
                 raise UserError(f"{found}. Give the same command to go on.")
+    snapshots.finish()
     if state.world.is_first:
         snapshots.keep_newest(1)
     model.eval()
@@ -153,6 +154,11 @@ def update(state: State, objective: Objective, micro_batches: Sequence[Any], *, 
     state.optimizer.zero_grad()
     model.zero_grad()
     return torch.stack([value.double() for value in (total, count, norm, skip)])
+
+
+def _nothing(state: State) -> Tensor:
+    """What `update` returns, for a step that was not computed at all."""
+    return torch.eye(4, dtype=torch.float64, device=state.device)[3]
 
 
 def _sums(window: Tensor, step: int) -> Metrics:

@@ -56,10 +56,14 @@ class World(NamedTuple):
         dist.broadcast_object_list(said)
         return said[0]
 
-    def wait(self) -> None:
-        """Until every rank is here."""
+    def any(self, value: bool) -> bool:
+        """Whether a rank says so; asked of the hosts, so that no GPU is waited for."""
+        return bool(self.sum(torch.tensor(float(value))))
+
+    def wait(self, group: Any = None) -> None:
+        """Until every rank is here; a thread besides asks in a `group` of its own."""
         if self.size > 1:
-            dist.barrier()
+            dist.barrier(group)
 
 
 @contextmanager
@@ -89,24 +93,38 @@ def joined() -> Iterator[World]:
         dist.destroy_process_group()
 
 
-def divide(model: Transformer, world: World) -> Transformer:
-    """Give every rank its share of each block and of the rest; alone, the model as it is."""
+def divide(model: Transformer, world: World, shares: int = 0) -> Transformer:
+    """Give every rank its share of each block and of the rest; alone, the model as it is.
+
+    `shares` ranks hold a copy together; 0: those of one machine, or all of them where a machine has but one.
+    """
     if world.size == 1:
         return model
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
     device = model.head.weight.device.type
-    local = int(os.environ.get("LOCAL_WORLD_SIZE", world.size))
-    if world.size > local > 1:
-        mesh = init_device_mesh(device, (world.size // local, local), mesh_dim_names=("copies", "shares"))
+    copies, shares = mesh_shape(world.size, shares, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    if copies > 1:
+        mesh = init_device_mesh(device, (copies, shares), mesh_dim_names=("copies", "shares"))
     else:
-        mesh = init_device_mesh(device, (world.size,))
+        mesh = init_device_mesh(device, (shares,))
     precision = MixedPrecisionPolicy(torch.bfloat16, torch.float32) if device == "cuda" else MixedPrecisionPolicy()
     for block in model.blocks:
         fully_shard(block, mesh=mesh, mp_policy=precision)
     fully_shard(model, mesh=mesh, mp_policy=precision)
     return model
+
+
+def mesh_shape(size: int, shares: int, on_machine: int) -> tuple[int, int]:
+    """How many copies of the model there are, and how many of `size` ranks share each."""
+    shares = shares or (on_machine if on_machine > 1 else size)
+    if size % shares:
+        raise UserError(
+            f"{size} ranks were found, and {shares} that are to share a copy of the model; expected a number that "
+            "divides. Set scale.shares to one, or start as many ranks on every machine."
+        )
+    return size // shares, shares
 
 
 def reshard(model: nn.Module) -> None:
@@ -160,6 +178,19 @@ def like(share: Tensor, parameter: Tensor) -> Tensor:
         run_check=False,
         shape=parameter.shape,
         stride=parameter.stride(),
+    )
+
+
+def on_cpu(tensor: Tensor, copy: Tensor) -> Tensor:
+    """`copy`, which lies on the CPU, as the same share of the same whole that `tensor` is of."""
+    from torch.distributed.device_mesh import DeviceMesh
+    from torch.distributed.tensor import DTensor
+
+    if not isinstance(tensor, DTensor):
+        return copy
+    mesh = DeviceMesh("cpu", tensor.device_mesh.mesh, _init_backend=False)
+    return DTensor.from_local(
+        copy, mesh, tensor.placements, run_check=False, shape=tensor.shape, stride=tensor.stride()
     )
 
 

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any, Literal
 
 import torch
+from pydantic import Field
 from torch.utils.checkpoint import CheckpointPolicy, checkpoint, create_selective_checkpoint_contexts
 
 from phidelity.config import Config, UserError
@@ -34,6 +35,8 @@ class ScaleConfig(Config):
     """Compile each block; worth its minutes on a GPU (on two CPU cores it was not, docs/benchmarks.md)."""
     float8: bool = False
     """Products of the blocks in float8, by torchao (the extra `float8`) on GPUs that have it."""
+    shares: int = Field(default=0, ge=0)
+    """Ranks that hold one copy of the model together; 0: those of a machine. As many as all ranks: plain FSDP."""
 
 
 def prepare(model: Transformer, config: ScaleConfig) -> Transformer:

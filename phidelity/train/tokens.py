@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import torch
 
 from phidelity.data.batch import Batch
-from phidelity.model.attention import CausalAttend
+from phidelity.model.documents import packed_attend
 from phidelity.model.transformer import Transformer
 from phidelity.train.loop import Loss, Metrics
 from phidelity.train.objectives import chunked_next_token_loss
@@ -13,11 +13,11 @@ from phidelity.train.objectives import chunked_next_token_loss
 
 def token_objective(model: Transformer, batch: Batch) -> Loss:
     """Sum of next-token losses over the trained positions of packed rows; documents do not see each other."""
-    weight = model.head.weight
-    attend = CausalAttend(batch.doc_ids, weight.dtype, weight.device)
-    batch = batch.to(weight.device)
-    hidden = model(batch.tokens, batch.positions, attend)
-    return Loss(*chunked_next_token_loss(hidden, model.head.weight, batch.targets, batch.loss_mask))
+    here = batch.to(model.head.weight.device)
+    attend = packed_attend(batch.doc_ids, model.head.weight.dtype, here.tokens.device)
+    hidden = model(here.tokens, here.positions, attend)
+    # Where ranks divide the model, the head's weight is whole only from the forward pass on.
+    return Loss(*chunked_next_token_loss(hidden, model.head.weight, here.targets, batch.loss_mask))
 
 
 @torch.no_grad()
