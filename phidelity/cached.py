@@ -23,6 +23,7 @@ from phidelity.completion import (
     Completion,
     Prompt,
     SamplingParams,
+    Usage,
     asked,
     check,
     what_is_read,
@@ -54,6 +55,14 @@ class CachedCompleter:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = open(path, "a+b", buffering=0)  # noqa: SIM115 (open as long as the object lives)
         self._places = _index(self._file, path)
+
+    def paid(self) -> Usage:
+        """The tokens of all answers that the file holds, those of earlier runs included."""
+        with self._lock:
+            keys = list(self._places)
+        used = [stored.get("usage") or {} for key in keys if isinstance(stored := self._read(key), dict)]
+        prompt, written = (sum(one.get(name, 0) for one in used) for name in ("prompt_tokens", "completion_tokens"))
+        return Usage(prompt_tokens=prompt, completion_tokens=written)
 
     @property
     def name(self) -> str:

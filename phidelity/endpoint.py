@@ -5,8 +5,10 @@ tries. What one request cannot get is a completion with finish_reason `error`; a
 wrong model), that never answers or that stops answering is a `UserError`, and what came before has been handed to
 `on_done`. A null content is an empty answer with finish_reason `null`; a prompt over the context is
 `context_exceeded`. Log-probabilities of prompts need an endpoint that honours `echo`.
+All tries of one request carry one `Idempotency-Key`, so an endpoint that knows the header charges for one of them.
 """
 
+import hashlib
 import json
 import threading
 import time
@@ -20,7 +22,17 @@ import httpx
 
 from phidelity.completion import Capabilities, Completion, Prompt, SamplingParams, Usage, asked, check, require
 from phidelity.config import UserError
-from phidelity.traffic import LONGEST_WAIT, PATIENCE, Limits, Pacer, RequestLog, Totals, wait_before
+from phidelity.traffic import (
+    LONGEST_WAIT,
+    PATIENCE,
+    Budget,
+    Limits,
+    Pacer,
+    Purse,
+    RequestLog,
+    Totals,
+    wait_before,
+)
 from phidelity.wire import (
     Failure,
     Retry,
@@ -55,6 +67,8 @@ class HttpCompleter:
     limits: Limits = field(default_factory=Limits)
     prices: tuple[float, float] = (0.0, 0.0)
     """Per million tokens read and written."""
+    budget: Budget = field(default_factory=Budget)
+    """A hard cap on `totals`; whoever resumes a run adds to them what earlier runs paid."""
     log: Path | None = None
     """Where each try is logged."""
     extra: dict[str, Any] = field(default_factory=dict)
@@ -62,9 +76,11 @@ class HttpCompleter:
     totals: Totals = field(default_factory=Totals)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
     _pacer: Pacer = field(init=False, repr=False)
+    _purse: Purse = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         check_url(self.url)
+        self._purse = Purse(self.budget, self.prices, self.totals)
         self._pacer = Pacer(self.limits)
 
     @property
@@ -176,7 +192,26 @@ class HttpCompleter:
         """One request with its tries: what `read` makes of the reply, or why there is none."""
         path = "chat/completions" if "messages" in body else "completions"
         request = json.dumps({"model": self.model, **body, **self.extra})
-        reserved = len(request) // 4 + body.get("max_tokens", 0)
+        longest = len(request.encode()) // 2, body.get("max_tokens", 0)
+        if found := self._purse.hold(*longest):
+            return self._failed(Failure(found, True), stop)
+        try:
+            return self._try(client, stop, path, request, body.get("max_tokens", 0), read, index)
+        finally:
+            self._purse.release(*longest)
+
+    def _try(
+        self,
+        client: httpx.Client,
+        stop: threading.Event,
+        path: str,
+        request: str,
+        max_tokens: int,
+        read: Callable[[Any, str], Any],
+        index: int,
+    ) -> Any:
+        """The tries of one request that the budget allows."""
+        reserved = len(request) // 4 + max_tokens
         found, headers = "", httpx.Headers()
         for tried, step in enumerate((0.0, *self.patience)):
             pause = wait_before(step, headers, request, tried) if tried else 0.0
@@ -211,9 +246,7 @@ class HttpCompleter:
             totals = self.totals
             totals.requests += 1
             totals.retries += tried > 0
-            totals.prompt_tokens += usage.prompt_tokens
-            totals.completion_tokens += usage.completion_tokens
-            totals.cost += (usage.prompt_tokens * self.prices[0] + usage.completion_tokens * self.prices[1]) / 1e6
+            totals.spend(usage.prompt_tokens, usage.completion_tokens, self.prices)
 
     def _log(self, index: int, tried: int, status: int, seconds: float, result: Any) -> None:
         if self.log:
@@ -238,9 +271,10 @@ def check_url(url: str) -> None:
 def _post(client: httpx.Client, path: str, request: str, seconds: float) -> tuple[int, httpx.Headers, str]:
     """Status (0: none), headers and text of a reply that came whole within its deadline and size."""
     deadline = time.monotonic() + seconds
+    key = hashlib.sha256(request.encode()).hexdigest()[:32]
     try:
         with client.stream(
-            "POST", path, content=request.encode(), headers={"Content-Type": "application/json"}
+            "POST", path, content=request.encode(), headers={"Content-Type": "application/json", "Idempotency-Key": key}
         ) as response:
             parts, size = [], 0
             for part in response.iter_bytes():

@@ -30,6 +30,16 @@ class Limits:
     """Read and written together; a request counts with its longest possible answer until it has ended."""
 
 
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What may be spent in all; None is no cap. A request whose longest answer could pass a cap does not go out."""
+
+    tokens: int | None = None
+    """Read and written together."""
+    cost: float | None = None
+    """In the currency of the prices."""
+
+
 @dataclass(slots=True)
 class Totals:
     """What has passed so far; cost in the currency of the prices, 0 without prices."""
@@ -40,6 +50,45 @@ class Totals:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cost: float = 0.0
+
+    def spend(self, prompt_tokens: int, completion_tokens: int, prices: tuple[float, float]) -> None:
+        """Add tokens at prices per million."""
+        self.prompt_tokens += prompt_tokens
+        self.completion_tokens += completion_tokens
+        self.cost += (prompt_tokens * prices[0] + completion_tokens * prices[1]) / 1e6
+
+
+class Purse:
+    """Keeps a run within its budget: what is under way counts with its longest answer until it has ended."""
+
+    def __init__(self, budget: Budget, prices: tuple[float, float], spent: Totals) -> None:
+        self._budget, self._prices, self._spent, self._lock = budget, prices, spent, threading.Lock()
+        self._held_tokens, self._held_cost = 0, 0.0
+
+    def hold(self, prompt_tokens: int, completion_tokens: int) -> str:
+        """Set the cost of a request aside; what the budget says against it, empty if nothing."""
+        tokens, cost = prompt_tokens + completion_tokens, self._cost(prompt_tokens, completion_tokens)
+        with self._lock:
+            spent = self._spent.prompt_tokens + self._spent.completion_tokens
+            for name, used, more, cap in (
+                ("tokens", spent + self._held_tokens, tokens, self._budget.tokens),
+                ("money", self._spent.cost + self._held_cost, cost, self._budget.cost),
+            ):
+                if cap is not None and used + more > cap:
+                    return (
+                        f"the budget of {cap:g} in {name} is used up: {used:g} spent or under way, {more:g} more asked"
+                    )
+            self._held_tokens, self._held_cost = self._held_tokens + tokens, self._held_cost + cost
+        return ""
+
+    def release(self, prompt_tokens: int, completion_tokens: int) -> None:
+        """A request that was set aside has ended; what it cost is in the totals."""
+        with self._lock:
+            self._held_tokens -= prompt_tokens + completion_tokens
+            self._held_cost -= self._cost(prompt_tokens, completion_tokens)
+
+    def _cost(self, prompt_tokens: int, completion_tokens: int) -> float:
+        return (prompt_tokens * self._prices[0] + completion_tokens * self._prices[1]) / 1e6
 
 
 class Pacer:

@@ -9,6 +9,7 @@ from phidelity.grading.harm import rules_harm_judge
 from phidelity.grading.judge import read_case, rules_judge
 from phidelity.pipeline.recipe import CompleterConfig
 from phidelity.safety.attacks import rules_attacker
+from phidelity.traffic import Budget
 
 
 def completer(role: str, config: CompleterConfig, environment: Mapping[str, str]) -> Completer:
@@ -25,7 +26,15 @@ def completer(role: str, config: CompleterConfig, environment: Mapping[str, str]
             f"{role}.key_env names the environment variable {config.key_env}, which is not set. Set it to the key of "
             f"{config.url} and give the same command."
         )
-    return HttpCompleter(config.url, config.model, environment.get(config.key_env, ""))
+    return HttpCompleter(
+        config.url,
+        config.model,
+        environment.get(config.key_env, ""),
+        n_parallel=config.parallel,
+        timeout=config.timeout,
+        prices=config.prices,
+        budget=Budget(config.max_tokens, config.max_cost),
+    )
 
 
 def _rules_judge(allow_code: bool) -> ScriptedCompleter:

@@ -65,11 +65,23 @@ class CompleterConfig(Config):
     """Environment variable that holds the key; the key itself is never written anywhere."""
     allow_code: bool = False
     """Whether rules may run code from answers, in the sandbox."""
+    parallel: int = Field(default=8, ge=1, le=1024)
+    """Requests under way at the endpoint at a time."""
+    prices: tuple[float, float] = (0.0, 0.0)
+    """Per million tokens read and written, for the costs and the cap."""
+    max_cost: float | None = Field(default=None, gt=0)
+    """What may be spent in all, in the currency of the prices; a hard cap that holds over resumed runs."""
+    max_tokens: int | None = Field(default=None, gt=0)
+    """Tokens that may be read and written in all; a hard cap, too."""
+    timeout: float = Field(default=600.0, gt=0)
+    """Seconds that one try may take."""
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
         if self.kind == "endpoint" and not (self.url and self.model):
             raise ValueError('kind = "endpoint" needs both url and model; give them')
+        if self.max_cost is not None and not any(self.prices):
+            raise ValueError("max_cost needs prices, or nothing ever costs anything; give both")
         if self.kind == "rules" and (self.url or self.model or self.key_env):
             raise ValueError('kind = "rules" asks no endpoint; remove url, model and key_env, or set kind = "endpoint"')
         return self
@@ -93,7 +105,8 @@ class Recipe(Config):
     attacker: CompleterConfig | None = None
     """Who writes attacks for break-fix."""
     teacher: CompleterConfig | None = None
-    """Who marks documents for the quality classifier; without it a proxy by kind of source does."""
+    """Who marks documents for the quality classifier (without it a proxy by kind of source does), and who writes in the
+    pipelines of [synthetic.taught]."""
 
     benchmarks: BenchmarksConfig | None = None
     corpus: CorpusConfig | None = None
@@ -115,7 +128,7 @@ class Recipe(Config):
 STAGES: tuple[Stage, ...] = (
     Stage("benchmarks", benchmarks),
     Stage("corpus", corpus, ("benchmarks", "crew", "teacher"), sources=corpus_sources),
-    Stage("synthetic", synthetic, ("corpus", "benchmarks")),
+    Stage("synthetic", synthetic, ("corpus", "benchmarks", "teacher")),
     Stage("tokenizer", tokenizer, ("corpus", "synthetic"), sources=tokenizer_sources, optional=("synthetic",)),
     Stage("shards", shards, ("corpus", "synthetic", "tokenizer", "crew"), optional=("synthetic",)),
     Stage("pretrain", pretrain, ("architecture", "shards", "tokenizer"), makes_model=True),

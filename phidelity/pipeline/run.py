@@ -20,6 +20,7 @@ from phidelity.cached import CachedCompleter
 from phidelity.config import UserError
 from phidelity.data.scale import ALONE, Crew, PartDone
 from phidelity.device import describe_device, make_repeatable, peak_memory, reset_peak_memory
+from phidelity.endpoint import HttpCompleter
 from phidelity.engine.llm import open_model
 from phidelity.pipeline.completers import completer
 from phidelity.pipeline.manifest import (
@@ -57,6 +58,8 @@ log = logging.getLogger(__name__)
 ANSWERS = Path("answers") / "teacher.jsonl"
 """What a teacher was asked and said, beside the stages: --force makes a stage again, and pays for nothing twice."""
 
+REQUESTS = ANSWERS.with_name("requests.jsonl")
+"""Each try of a request to the teacher: when, status, seconds, tokens; no prompt and no key."""
 _PATIENCE = 60
 """Seconds that a task of an array waits for another that prepares the stage (ours)."""
 RANKED = ("pretrain", "midtrain", "sft")
@@ -207,9 +210,8 @@ class _Worker:
         arguments = self._arguments(step)
         with ExitStack() as held:
             if teacher := arguments.get("teacher"):
-                arguments["teacher"] = held.enter_context(
-                    closing(CachedCompleter(teacher, step.folder.parent / ANSWERS))
-                )
+                kept = held.enter_context(closing(CachedCompleter(teacher, step.folder.parent / ANSWERS)))
+                arguments["teacher"] = _accounted(kept, step.folder.parent / REQUESTS)
             yield arguments
 
     def _arguments(self, step: Step) -> dict[str, Any]:
@@ -229,6 +231,16 @@ class _Worker:
             else:
                 arguments[keyword] = root / keyword if step.reads[keyword] else None
         return arguments
+
+
+def _accounted(kept: CachedCompleter, log_file: Path) -> CachedCompleter:
+    """Give an endpoint its log, and count what earlier runs paid against its budget, once."""
+    behind = kept.completer
+    if isinstance(behind, HttpCompleter) and behind.log is None:
+        behind.log = log_file
+        paid = kept.paid()
+        behind.totals.spend(paid.prompt_tokens, paid.completion_tokens, behind.prices)
+    return kept
 
 
 def _check_ranks(asked: Sequence[Step], world: World) -> None:

@@ -1,8 +1,10 @@
 """Stage `synthetic`: lessons, exercises, reference works, rewrites, chats, and prompts for preference pairs.
 
 phi-4's largest group of data is synthetic (§2.2, §3.2). Here everything is grown from procedural problems and from the
-corpus by rules, without a teacher model. Exact duplicates go, and whatever repeats an evaluation problem: by the
-n-gram rule of `data/decontaminate.py`, and for questions too short for it, by equality.
+corpus by rules, without a teacher model; with [synthetic.taught] and a [teacher] the report's pipelines run, too.
+Exact duplicates go, and whatever repeats an evaluation problem: by the n-gram rule of `data/decontaminate.py`, and
+for questions too short for it, by equality. Of what a teacher wrote near duplicates go as well; what rules write from
+problems is alike by design.
 """
 
 import random
@@ -15,21 +17,27 @@ from typing import Any
 
 from pydantic import Field
 
-from phidelity.config import Config
+from phidelity.completion import Completer
+from phidelity.config import Config, UserError
 from phidelity.pipeline.evaluation_items import evaluation_items
 from phidelity.problems.families import problem
 from phidelity.progress import SILENT, Progress
-from phidelity.records import Conversation, Document, Problem, read_records, write_records
+from phidelity.records import Conversation, Document, Problem, read_records, write_json, write_records
 from phidelity.synthetic.aspects import aspects
 from phidelity.synthetic.conversations import conversations
 from phidelity.synthetic.course import course
+from phidelity.synthetic.desk import Desk
 from phidelity.synthetic.documents import rewrites
+from phidelity.synthetic.excerpts import seed_document
 from phidelity.synthetic.questions import almanac, question_sets, recall_lists
 from phidelity.synthetic.seeds import Bank, word_family
 from phidelity.synthetic.sieve import Sieve
+from phidelity.synthetic.taught import TaughtConfig, said, taught
 from phidelity.synthetic.textbooks import chapters, drills, exercises, functions, lessons, readings
 
 Summary = dict[str, Any]
+TAUGHT = "taught.json"
+"""Who taught, the funnel of each pipeline, and its first text."""
 
 
 class SyntheticConfig(Config):
@@ -65,10 +73,19 @@ class SyntheticConfig(Config):
     """Prompts for preference pairs."""
     german: float = Field(default=0.2, ge=0, le=1)
     """Share of word problems in German."""
+    taught: TaughtConfig | None = None
+    """Pipelines with a teacher; without the table none runs."""
 
 
 def synthetic(
-    config: SyntheticConfig, *, corpus: Path, benchmarks: Path, seed: int, out: Path, progress: Progress = SILENT
+    config: SyntheticConfig,
+    *,
+    corpus: Path,
+    benchmarks: Path,
+    seed: int,
+    out: Path,
+    teacher: Completer | None = None,
+    progress: Progress = SILENT,
 ) -> Summary:
     """Write documents, conversations and problems; the summary gives yields and what was dropped and why."""
     bank, sieve = Bank(seed), Sieve([item.text for item in evaluation_items(benchmarks)])
@@ -76,14 +93,48 @@ def synthetic(
         documents = list(sieve.passed(_documents(config, bank, corpus), lambda one: one.text, "documents"))
         task.advance(note=f"{len(documents)} documents")
         asked = chain(conversations(bank, config.conversations, config.german), aspects(bank, config.aspects))
-        chats = list(sieve.passed(asked, _said, "conversations"))
+        chats = list(sieve.passed(asked, said, "conversations"))
         task.advance(note=f"{len(chats)} conversations")
         prompts = list(sieve.passed(_problems(config, bank), lambda one: one.prompt, "problems"))
         task.advance(note=f"{len(prompts)} problems")
+    summary = _teach(config, teacher, corpus, seed, out, sieve, documents, chats, progress)
     write_records(out / "documents.jsonl.zst", documents)
     write_records(out / "conversations.jsonl.zst", chats)
     write_records(out / "problems.jsonl", prompts)
-    return _summary(documents, chats, prompts, sieve.dropped)
+    return _summary(documents, chats, prompts, sieve.dropped) | summary
+
+
+def _teach(
+    config: SyntheticConfig,
+    teacher: Completer | None,
+    corpus: Path,
+    seed: int,
+    out: Path,
+    sieve: Sieve,
+    documents: list[Document],
+    chats: list[Conversation],
+    progress: Progress,
+) -> Summary:
+    """Add what the teacher's pipelines give, and write seeds and funnel with a sample of each."""
+    if config.taught is None:
+        return {}
+    if teacher is None:
+        raise UserError("[synthetic.taught] needs somebody to ask. Add a table [teacher], or leave it out.")
+    desk = Desk(teacher, seed, getattr(getattr(teacher, "completer", teacher), "prices", (0.0, 0.0)))
+    organic = list(read_records(corpus / "documents.jsonl.zst", Document))
+    made = taught(config.taught, desk, organic, sieve, progress)
+    documents += made.documents
+    chats += made.chats
+    write_records(out / "seeds.jsonl.zst", (seed_document(desk, one, n) for n, one in enumerate(made.seeds)))
+    samples = {one.meta["pipeline"]: one.text for one in reversed(made.documents)}
+    samples |= {one.meta["pipeline"]: said(one) for one in reversed(made.chats)}
+    if made.seeds:
+        samples["excerpts"] = made.seeds[0].text
+    write_json(out / TAUGHT, {"teacher": teacher.name, "funnel": made.funnel, "samples": samples})
+    return {
+        "teacher": teacher.name,
+        **{f"taught/{name}/{key}": n for name, counts in made.funnel.items() for key, n in counts.items()},
+    }
 
 
 def _documents(config: SyntheticConfig, bank: Bank, corpus: Path) -> Iterator[Document]:
@@ -124,10 +175,6 @@ def _problems(config: SyntheticConfig, bank: Bank) -> Iterator[Problem]:
 
 def _aspects(chats: list[Conversation]) -> Counter[str]:
     return Counter(chat.meta["aspect"] for chat in chats if "aspect" in chat.meta)
-
-
-def _said(chat: Conversation) -> str:
-    return "\n".join(message.content for message in chat.messages)
 
 
 def _summary(

@@ -53,5 +53,12 @@ def word_family(rng: random.Random, german: float) -> str:
 
 def document(pipeline: str, group: str, text: str, bank: Bank, index: int, **meta: Any) -> Document:
     """A synthetic document with its provenance; `meta` adds family, language and the like."""
-    provenance = {"pipeline": pipeline, "group": group, "language": "en", "seed": bank.seed, "index": index}
+    provenance = {
+        "pipeline": pipeline,
+        "group": group,
+        "language": "en",
+        "seed": bank.seed,
+        "index": index,
+        "teacher": "rules",
+    }
     return Document(id=f"{pipeline}/{index}", text=text, source=SOURCE, meta=provenance | meta)
