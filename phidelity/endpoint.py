@@ -125,10 +125,13 @@ class HttpCompleter:
     def _ask_all(
         self, bodies: Sequence[dict[str, Any]], read: Callable[[Any, str], Any], on_done: Callable[..., None] | None
     ) -> list[Any]:
-        """Keep `n_parallel` requests under way; stop at the first sign that the endpoint will not answer any more."""
+        """Keep `n_parallel` requests under way; stop at the first sign that the endpoint will not answer any more.
+
+        What is under way when an endpoint refuses or a budget ends may be paid for, so it is waited for and handed on.
+        """
         results: dict[int, Any] = {}
         stop = threading.Event()
-        n_failed_in_a_row, first = 0, ""
+        n_failed_in_a_row, first, fatal = 0, "", ""
         headers = {"Authorization": f"Bearer {self.key}"} if self.key else {}
         slots = httpx.Limits(max_connections=self.n_parallel, max_keepalive_connections=self.n_parallel)
         timeout = httpx.Timeout(self.timeout, connect=min(self.timeout, 15.0), pool=None)
@@ -150,13 +153,18 @@ class HttpCompleter:
                         if isinstance(result, Failure):
                             n_failed_in_a_row, first = n_failed_in_a_row + 1, first or result.found
                             everything_failed = not results and n_failed_in_a_row == len(bodies)
-                            if result.is_fatal or everything_failed or n_failed_in_a_row >= MAX_FAILURES:
-                                raise self._unwilling(result.found, len(results), len(bodies))
+                            fatal = fatal or (result.found if result.is_fatal else "")
+                            if fatal:
+                                continue
+                            if everything_failed or n_failed_in_a_row >= MAX_FAILURES:
+                                raise _unwilling(self.url, result.found, len(results), len(bodies))
                             continue
                         n_failed_in_a_row = 0
                         results[index] = result
                         if on_done:
                             on_done(index, result)
+                if fatal:
+                    raise _unwilling(self.url, fatal, len(results), len(bodies))
             except BaseException:
                 stop.set()
                 pool.shutdown(wait=False, cancel_futures=True)
@@ -164,22 +172,10 @@ class HttpCompleter:
                 raise
         for index in range(len(bodies)):
             if index not in results:
-                results[index] = self._error(first, read)
+                results[index] = _error(self.url, first, read)
                 if on_done:
                     on_done(index, results[index])
         return [results[index] for index in range(len(bodies))]
-
-    def _error(self, found: str, read: Callable[[Any, str], Any]) -> Completion:
-        if read is not read_completion:
-            raise self._unwilling(found, 0, 1)
-        usage = Usage(prompt_tokens=0, completion_tokens=0)
-        return Completion(text="", finish_reason="error", usage=usage, error=found)
-
-    def _unwilling(self, found: str, n_done: int, n: int) -> UserError:
-        done = f" after {n_done} of {n} answers" if n_done else ""
-        return UserError(
-            f"The endpoint {self.url} did not answer{done} ({found}). Check url, model and key, then go on."
-        )
 
     def _ask(
         self,
@@ -193,8 +189,11 @@ class HttpCompleter:
         path = "chat/completions" if "messages" in body else "completions"
         request = json.dumps({"model": self.model, **body, **self.extra})
         longest = len(request.encode()) // 2, body.get("max_tokens", 0)
-        if found := self._purse.hold(*longest):
-            return self._failed(Failure(found, True), stop)
+        while (found := self._purse.hold(*longest)) is not None:
+            if found:
+                return self._failed(Failure(found, True), stop)
+            if stop.wait(0.02):
+                return _STOPPED
         try:
             return self._try(client, stop, path, request, body.get("max_tokens", 0), read, index)
         finally:
@@ -254,6 +253,20 @@ class HttpCompleter:
             used = {"usage": result.usage.model_dump()} if isinstance(result, Completion) else {}
             row = {"request": index, "try": tried, "status": status, "seconds": round(seconds, 3)}
             RequestLog(self.log, self._lock).write(**row, **used, **told)
+
+
+def _error(url: str, found: str, read: Callable[[Any, str], Any]) -> Completion:
+    """What stands in the place of one answer that could not be had."""
+    if read is not read_completion:
+        raise _unwilling(url, found, 0, 1)
+    usage = Usage(prompt_tokens=0, completion_tokens=0)
+    return Completion(text="", finish_reason="error", usage=usage, error=found)
+
+
+def _unwilling(url: str, found: str, n_done: int, n: int) -> UserError:
+    done = f" after {n_done} of {n} answers" if n_done else ""
+    what = "Raise the budget" if found.startswith("the budget") else "Check url, model and key"
+    return UserError(f"The endpoint {url} did not answer{done} ({found}). {what}, then go on.")
 
 
 def check_url(url: str) -> None:

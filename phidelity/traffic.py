@@ -65,21 +65,22 @@ class Purse:
         self._budget, self._prices, self._spent, self._lock = budget, prices, spent, threading.Lock()
         self._held_tokens, self._held_cost = 0, 0.0
 
-    def hold(self, prompt_tokens: int, completion_tokens: int) -> str:
-        """Set the cost of a request aside; what the budget says against it, empty if nothing."""
+    def hold(self, prompt_tokens: int, completion_tokens: int) -> str | None:
+        """Set a request's longest answer aside; None when that was done, what the budget says if it never can be, and
+        an empty text while only requests that are under way stand against it."""
         tokens, cost = prompt_tokens + completion_tokens, self._cost(prompt_tokens, completion_tokens)
         with self._lock:
             spent = self._spent.prompt_tokens + self._spent.completion_tokens
-            for name, used, more, cap in (
-                ("tokens", spent + self._held_tokens, tokens, self._budget.tokens),
-                ("money", self._spent.cost + self._held_cost, cost, self._budget.cost),
-            ):
-                if cap is not None and used + more > cap:
-                    return (
-                        f"the budget of {cap:g} in {name} is used up: {used:g} spent or under way, {more:g} more asked"
-                    )
+            checks = (
+                ("tokens", spent, self._held_tokens, tokens, self._budget.tokens),
+                ("money", self._spent.cost, self._held_cost, cost, self._budget.cost),
+            )
+            for name, used, held, more, cap in checks:
+                if cap is not None and used + held + more > cap:
+                    over = f"the budget of {cap:g} in {name} is used up: {used:g} spent, and up to {more:g} are asked"
+                    return over if used + more > cap or not held else ""
             self._held_tokens, self._held_cost = self._held_tokens + tokens, self._held_cost + cost
-        return ""
+        return None
 
     def release(self, prompt_tokens: int, completion_tokens: int) -> None:
         """A request that was set aside has ended; what it cost is in the totals."""

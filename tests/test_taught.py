@@ -1,4 +1,4 @@
-"""Every pipeline with a teacher that answers well, badly, off-format or with bad intent; what texts tell of themselves."""
+"""Every pipeline with a teacher that answers well, badly, off-format or to do harm; what texts tell of themselves."""
 
 import hashlib
 import itertools

@@ -55,7 +55,7 @@ def seed_document(desk: Desk, excerpt: Excerpt, index: int) -> Document:
     """An excerpt for the record: it is a seed, never training text itself."""
     meta = {"pipeline": "excerpts", "teacher": desk.completer.name, "lines": list(excerpt.lines)}
     meta |= {"seed_document": excerpt.document, "license": excerpt.license, "language": excerpt.language}
-    return Document(id=f"excerpts/{index}", text=excerpt.text, source="seed", meta=meta | excerpt.about)
+    return Document(id=f"excerpts/{index}", text=excerpt.text, source="seed", meta={**meta, **excerpt.about})
 
 
 def _about(reply: str) -> dict[str, Any] | None:

@@ -56,9 +56,9 @@ def json_object(text: str) -> dict[str, Any] | None:
 
 def marks(value: dict[str, Any] | None, names: tuple[str, ...], highest: int) -> dict[str, float] | None:
     """Scores under `names`, all numbers from 0 to `highest`; None where one is missing or no such number."""
-    scores = {name: (value or {}).get(name) for name in names}
-    good = all(type(score) in (int, float) and 0 <= score <= highest for score in scores.values())
-    return {name: float(score) for name, score in scores.items()} if good else None  # type: ignore[arg-type]
+    found = [(name, (value or {}).get(name)) for name in names]
+    scores = {name: float(score) for name, score in found if type(score) in (int, float) and 0 <= score <= highest}
+    return scores if len(scores) == len(names) else None
 
 
 def code(text: str) -> str:
