@@ -9,7 +9,7 @@ import pytest
 DOCS = Path(__file__).parents[1] / "docs"
 
 
-@pytest.mark.parametrize("page", ["tour-token.md", "tour-request.md", "tokenizer.md", "data.md"])
+@pytest.mark.parametrize("page", ["tour-token.md", "tour-request.md", "tokenizer.md", "data.md", "python.md"])
 def test_the_tour_runs_as_it_stands(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = (DOCS / page).read_text(encoding="utf-8")
     blocks = [(m.start(), m.group(1)) for m in re.finditer(r"```python\n(.*?)```", text, re.DOTALL)]
