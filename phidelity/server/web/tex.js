@@ -163,7 +163,7 @@ class Reader {
       case "overset": case "stackrel": { const above = this.argument(); return m("mover", {}, this.argument(), above); }
       case "underset": { const below = this.argument(); return m("munder", {}, this.argument(), below); }
       case "not": return m("mrow", {}, m("mo", {}, `${this.argument().textContent}\u0338`));
-      case "pmod": return m("mrow", {}, m("mspace", { width: "0.5em" }), m("mo", {}, "("), m("mi", {}, "mod"), m("mspace", { width: "0.3em" }), this.argument(), m("mo", {}, ")"));
+      case "pmod": return m("mrow", {}, m("mspace", { width: "0.5em" }), m("mo", { stretchy: "false" }, "("), m("mi", {}, "mod"), m("mspace", { width: "0.3em" }), this.argument(), m("mo", { stretchy: "false" }, ")"));
       case "bmod": return m("mo", {}, "mod");
       case "tag": case "tag*": return m("mrow", {}, m("mspace", { width: "2em" }), m("mtext", {}, `(${this.argument().textContent})`));
       case "color": case "label": this.raw(); return m("mrow", {});
