@@ -3,16 +3,18 @@
 import hashlib
 import itertools
 import json
+from pathlib import Path
 
 import pytest
 from scripted_teacher import ORGANIC, badly, hostile, off_format, teacher, well
 
+from phidelity.records import Document
 from phidelity.synthetic.desk import Desk
 from phidelity.synthetic.sieve import Sieve
 from phidelity.synthetic.taught import Taught, TaughtConfig, taught
 from phidelity.synthetic.template import template, templates
 
-PIPELINES = tuple(TaughtConfig.model_fields)
+PIPELINES = tuple(name for name in TaughtConfig.model_fields if name != "scored")
 CONFIG = TaughtConfig(**dict.fromkeys(PIPELINES, 2))
 
 
@@ -107,6 +109,12 @@ def test_the_same_answers_give_the_same_bytes(good):
     assert [one.model_dump_json() for one in made(again)] == [one.model_dump_json() for one in made(good)]
 
 
+def test_passages_may_be_seeds_without_being_scored():
+    result = teach(well, config=CONFIG.model_copy(update={"scored": False}))
+    assert "excerpts" not in result.funnel
+    assert [seed.document for seed in result.seeds] == [seed.document for seed in teach(well).seeds]
+
+
 def test_a_trajectory_reaches_its_goal_and_shows_its_steps(good):
     walks = [one for one in good.documents if one.meta["pipeline"] == "trajectories"]
     assert walks
@@ -144,3 +152,13 @@ VERSIONS: dict[str, tuple[int, str]] = {
     "science": (1, "eb235f93"),
     "solve": (1, "d9265d2a"),
 }
+
+
+def test_the_examples_of_the_docs_are_what_the_script_gives(good):
+    page = (Path(__file__).parents[1] / "docs" / "synthetic.md").read_text(encoding="utf-8")
+    first = {one.meta["pipeline"]: one for one in reversed(made(good))}
+    assert good.seeds[0].text in page
+    for name, one in first.items():
+        lines = [one.text] if isinstance(one, Document) else [f"{turn.role}: {turn.content}" for turn in one.messages]
+        assert "\n".join(lines) in page, name
+        assert json.dumps(one.meta["verdicts"], ensure_ascii=False) in page, name

@@ -19,7 +19,7 @@ from phidelity.records import Conversation, Message, write_records
 from phidelity.synthetic.taught import TaughtConfig
 from phidelity.traffic import Budget
 
-FEW = TaughtConfig(**dict.fromkeys(TaughtConfig.model_fields, 2))
+FEW = TaughtConfig(**{name: 2 for name in TaughtConfig.model_fields if name != "scored"})
 CONFIG = SyntheticConfig(
     exercises=2, drills=0, lessons=0, readings=0, functions=0, editions=0, question_sets=0, long_documents=0,
     rewrites=0, conversations=2, course=0, aspects=0, problems=2, taught=FEW,
@@ -228,3 +228,20 @@ def test_a_budget_in_tokens_counts_what_is_under_way(endpoint):
     release.set()
     spent = completer.totals.prompt_tokens + completer.totals.completion_tokens
     assert 200 < spent == 8 * len(endpoint.seen) <= 400, "each answer is of 8 tokens, and up to 80 are set aside"
+
+
+def test_the_packaged_recipe_runs_every_pipeline_against_a_teacher_by_url(endpoint, tmp_path, phi):
+    endpoint.script = lambda place, body: (200, {}, as_teacher(body))
+    few = [f"--set=synthetic.taught.{name}=2" for name in TaughtConfig.model_fields if name != "scored"]
+    command = ("run", "synthetic", "--until", "synthetic", "--out", tmp_path / "run")
+    sets = ("--set", f"teacher.url={endpoint.url}", "--set", "corpus.code_bytes=60000", "--set", "corpus.web_bytes=0")
+    done = phi(*command, *sets, *few)
+    assert done.returncode == 0, done.stderr
+    told = json.loads((tmp_path / "run" / "synthetic" / "taught.json").read_text())
+    assert set(told["funnel"]) == set(TaughtConfig.model_fields) - {"scored"}
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert f"Pipelines taught by phi-4@{endpoint.url}" in page
+    rows = (tmp_path / "run" / "answers" / "requests.jsonl").read_text().splitlines()
+    assert len(rows) == len(endpoint.seen)
+    assert phi(*command, *sets, *few).returncode == 0
+    assert len(rows) == len(endpoint.seen)

@@ -88,6 +88,7 @@ def gather(run: Run) -> dict[str, Any]:
         "census": take_census(run),
         "mixture": mixture(run),
         "dropped": run.json("corpus", "dropped.json"),
+        "taught": run.json("synthetic", "taught.json"),
         "board": board,
         "math": _mini_math(board),
         "searched": searched_answers(run),

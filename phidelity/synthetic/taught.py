@@ -7,6 +7,7 @@ beside the pipelines' own reasons, so for each pipeline begun = dropped + kept.
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 from pydantic import Field
@@ -17,7 +18,7 @@ from phidelity.progress import SILENT, Progress
 from phidelity.records import Conversation, Document
 from phidelity.synthetic.desk import Desk, Excerpt
 from phidelity.synthetic.dialogue import dialogues
-from phidelity.synthetic.excerpts import excerpts
+from phidelity.synthetic.excerpts import excerpts, passages
 from phidelity.synthetic.executed import programs, science
 from phidelity.synthetic.extraction import extraction
 from phidelity.synthetic.gaps import gaps
@@ -34,6 +35,8 @@ class TaughtConfig(Config):
 
     excerpts: int = Field(default=100, ge=0)
     """Passages that are scored as seeds for the pipelines below."""
+    scored: bool = True
+    """Whether the teacher scores them; without it every passage is a seed, as of documents that were graded before."""
     question_seeds: int = Field(default=40, ge=0)
     """Questions with the plurality filter."""
     extraction: int = Field(default=40, ge=0)
@@ -73,7 +76,8 @@ def taught(
     mixed = sorted(organic, key=lambda one: (hashlib.sha256(f"{desk.seed}/{one.id}".encode()).digest(), one.id))
     documents: list[Document] = []
     with progress.task("pipelines", 11, "pipelines") as task:
-        seeds = list(excerpts(desk, mixed, config.excerpts))
+        drawn = islice(passages(mixed), config.excerpts)
+        seeds = list(excerpts(desk, mixed, config.excerpts) if config.scored else drawn)
         task.advance(note=f"{len(seeds)} seeds")
         for pipeline in _pipelines(config, desk, seeds, mixed):
             made = list(pipeline())
