@@ -385,7 +385,9 @@ def test_markdown_bombs_end_soon_and_nest_no_deeper_than_they_may(page, name):
                 return [took, depth, root.textContent.length];
             }})"""
         )
-        assert took < 3000
+        assert took < 10_000, (
+            "milliseconds; the slowest takes 300, one that is not linear would take far more than ten seconds"
+        )
         assert depth < 140
         assert size <= 3 * len(BOMBS[name]) + 100
 
