@@ -24,6 +24,13 @@ def test_predicted_hours_follow_from_the_stated_assumption() -> None:
     assert result["days"] == pytest.approx(result["gpu_hours"] / 1920 / 24)
 
 
+def test_a_degree_that_does_not_divide_the_kv_heads_is_refused_with_the_reason() -> None:
+    with pytest.raises(UserError, match=r"degree 8 .*10 KV heads divide by 1, 2, 5, 10 alone.*FSDP"):
+        plan(PHI_4, tokens=10**12, context_len=4096, batch_tokens=2**20, tp=8)
+    for degree in (1, 2, 5, 10):
+        plan(PHI_4, tokens=10**12, context_len=4096, batch_tokens=2**20, tp=degree)
+
+
 def test_an_unknown_gpu_gives_no_number_but_the_known_ones() -> None:
     with pytest.raises(UserError, match="known: a100, h100, h200"):
         plan(PHI_4, tokens=10**12, context_len=4096, batch_tokens=2**20, gpu="abacus")

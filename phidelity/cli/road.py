@@ -132,6 +132,7 @@ def _figures(stage: runs.StageStatus) -> str:
 @click.option("--gpus", type=click.IntRange(min=1), help="How many GPUs.")
 @click.option("--gpu", help="Which: a100, h100 or h200.")
 @click.option("--days", type=click.FloatRange(min=0, min_open=True), help="Days that such a run is said to have taken.")
+@click.option("--tp", type=click.IntRange(min=1), default=1, help="Degree of tensor parallelism that is thought of.")
 @click.option("--mtbf", default=50_700.0, show_default=True, help="Mean hours between failures of one GPU.")
 @click.option("--save-seconds", default=30.0, show_default=True, help="Training time that a snapshot takes.")
 @click.option("--restart-minutes", default=10.0, show_default=True, help="From a failure to the next step.")
@@ -142,6 +143,7 @@ def plan(
     gpus: int | None,
     gpu: str | None,
     days: float | None,
+    tp: int,
     mtbf: float,
     save_seconds: float,
     restart_minutes: float,
@@ -165,6 +167,7 @@ def plan(
         gpus=gpus,
         gpu=gpu,
         days=days,
+        tp=tp,
         assumed=Assumptions(mtbf, save_seconds, restart_minutes),
     )
     expected = loaded.shards.expected if loaded.shards else {}

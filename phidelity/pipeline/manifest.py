@@ -46,6 +46,8 @@ MANIFEST = "manifest.json"
 STARTED = "started.json"
 STARTED_CODE = "started.code"
 PROGRESS = "progress.json"
+EVENTS = "events.out.tfevents."
+"""How TensorBoard's files begin; they hold clock values."""
 NOT_OUTPUTS = (MANIFEST, STARTED, STARTED_CODE, PROGRESS, "timings.jsonl")
 
 
@@ -137,7 +139,7 @@ def hash_outputs(folder: Path) -> dict[str, Output]:
 def output_files(folder: Path) -> Iterator[Path]:
     """The files under `folder` that a manifest covers, sorted."""
     for path in sorted(folder.rglob("*")):
-        if path.is_file() and path.name not in NOT_OUTPUTS:
+        if path.is_file() and path.name not in NOT_OUTPUTS and not path.name.startswith(EVENTS):
             yield path
 
 

@@ -1,7 +1,9 @@
 """Stage `midtrain`: a longer context (phi-4 report §3.3).
 
 The rotary base grows, the rate is a tenth, and 30 % of the tokens are naturally long documents while 70 % recall
-the pretraining mixture; the report found natural length better than short samples glued together.
+the pretraining mixture; the report found natural length better than short samples glued together. The losses on
+held-out documents in rows of the new length are told before and after; answers over long contexts are asked for by
+`phi eval longcontext-8k` of either model.
 """
 
 from pathlib import Path
@@ -10,9 +12,11 @@ from typing import Any
 from pydantic import Field
 
 from phidelity.checkpoint.open import open_checkpoint
+from phidelity.device import training_device
 from phidelity.model.transformer import Transformer
 from phidelity.progress import SILENT, Progress
-from phidelity.train.shards import ShardTrainingConfig, train_on_shards
+from phidelity.train.loop import Metrics
+from phidelity.train.shards import ShardTrainingConfig, held_out_loss, train_on_shards
 
 
 class MidtrainConfig(ShardTrainingConfig):
@@ -30,4 +34,15 @@ def midtrain(
     shape = weights.config.model_copy(update={"context_len": config.context_len, "rope_theta": config.rope_theta})
     longer = Transformer(shape)
     longer.load_state_dict(weights.state_dict())
-    return train_on_shards(longer, words, config, shards=shards, seed=seed, out=out, name="midtrain", progress=progress)
+    before = _before(weights, shards, config)
+    told = train_on_shards(longer, words, config, shards=shards, seed=seed, out=out, name="midtrain", progress=progress)
+    return told | {"validation_before": before}
+
+
+def _before(weights: Transformer, shards: Path, config: MidtrainConfig) -> Metrics:
+    """Losses of the model as it came, its own rotary base at positions it never saw, by group."""
+    shape = weights.config.model_copy(update={"context_len": config.context_len})
+    longer = Transformer(shape)
+    longer.load_state_dict(weights.state_dict())
+    losses = held_out_loss(longer.to(training_device()), shards, config)
+    return {key.removeprefix("validation/"): value for key, value in losses.items()}

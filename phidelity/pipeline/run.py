@@ -248,7 +248,7 @@ def _check_ranks(asked: Sequence[Step], world: World) -> None:
     if len(names) != 1 or names[0] not in RANKED:
         raise UserError(
             f"{', '.join(names)} was asked of {world.size} ranks; expected one stage that ranks share: "
-            f"{', '.join(RANKED)}. Do the others without torchrun."
+            f"{', '.join(RANKED)}. Do the others without torchrun: DPO's pairs and searches are few and not divided."
         )
 
 

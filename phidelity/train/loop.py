@@ -22,6 +22,7 @@ from phidelity.model.transformer import Transformer
 from phidelity.progress import SILENT, Progress, Task
 from phidelity.records import atomic
 from phidelity.train.checkpointing import Snapshots, State
+from phidelity.train.events import open_events
 from phidelity.train.optim import OptimConfig, learning_rate
 from phidelity.train.parallel import World, divide, local, my_rows, reshard, total_norm
 from phidelity.train.scale import ScaleConfig, mixed_precision, prepare
@@ -65,13 +66,15 @@ def train(
     data: str = "",
     scale: ScaleConfig | None = None,
     save_every: int | None = None,
+    events: bool = False,
     progress: Progress = SILENT,
 ) -> list[Metrics]:
     """Train in place for `steps` steps of `batches(step)` micro-batches; returns the rows of metrics.jsonl.
 
     Resumes from `out/training` when a snapshot is there and leaves the final one behind. `data` is a fingerprint of
     the order of the batches: a snapshot of another order is refused. SIGTERM saves after the step at hand and
-    leaves by `UserError`. Under torchrun the ranks divide the rows of each micro-batch, and the first writes files.
+    leaves by `UserError`. `events` are written for TensorBoard, too. Under torchrun the ranks divide the rows of each
+    micro-batch, and the first writes files.
     """
     out.mkdir(parents=True, exist_ok=True)
     save_every = save_every or SAVE_EVERY
@@ -81,6 +84,7 @@ def train(
     snapshots = Snapshots(out / "training", background=state.device.type == "cuda")
     start = snapshots.restore(state)
     rows = [row for row in _read_rows(out / "metrics.jsonl") if row["step"] <= start]
+    tell = open_events(out / "events", start) if events and state.world.is_first else lambda row: None
     model.train()
     with progress.task(name, steps, "step") as task, sigterm() as asked_to_stop:
         task.advance(start)
@@ -103,6 +107,7 @@ def train(
                     if done % measure.every == 0 or done == steps:
                         row |= _measured(model, measure, done)
                 rows.append(row)
+                tell(row)
             stopping = state.world.any(asked_to_stop())
             if done % save_every == 0 or done == steps or stopping:
                 if state.world.is_first:

@@ -49,12 +49,15 @@ def plan(
     gpus: int | None = None,
     gpu: str | None = None,
     days: float | None = None,
+    tp: int = 1,
     assumed: Assumptions | None = None,
 ) -> dict[str, Any]:
     """What `tokens` tokens of training at `context_len` ask for; with a GPU also predicted speed and time.
 
-    `days` is what such a run is said to have taken; with `gpus` and `gpu` it gives what that comes to.
+    `days` is what such a run is said to have taken; with `gpus` and `gpu` it gives what that comes to. A degree `tp` of
+    tensor parallelism that the heads do not allow is refused.
     """
+    check_tensor_parallel(model, tp)
     if days and not (gpu and gpus):
         raise UserError("--days alone was found; expected --gpus and --gpu with it, to say what took so long.")
     parts, flop = census(model), flop_per_token(model, context_len)
@@ -78,6 +81,17 @@ def plan(
         if days:
             result["given"] = given(model, tokens=tokens, context_len=context_len, gpus=n, gpu=gpu, days=days)
     return result
+
+
+def check_tensor_parallel(model: ModelConfig, degree: int) -> None:
+    """Refuse a degree at which a KV head would lie on two ranks, or on several whole."""
+    possible = [n for n in range(1, model.n_kv_heads + 1) if model.n_kv_heads % n == 0]
+    if degree not in possible:
+        raise UserError(
+            f"Tensor parallelism of degree {degree} was asked for; {model.n_kv_heads} KV heads divide by "
+            f"{', '.join(map(str, possible))} alone. Else ranks would hold and compute copies of one head: divide by "
+            "FSDP (more ranks, scale.shares), which knows no heads."
+        )
 
 
 def memory(model: ModelConfig, *, context_len: int, batch_tokens: int) -> dict[str, int]:

@@ -51,6 +51,8 @@ class ShardTrainingConfig(Config):
     """Optimiser and schedule."""
     scale: ScaleConfig = ScaleConfig()
     """Memory and speed of a big model."""
+    events: bool = False
+    """Write metrics for TensorBoard, too (the extra `tensorboard`)."""
 
 
 def train_on_shards(
@@ -79,9 +81,7 @@ def train_on_shards(
     check_epochs(portions, config.max_epochs)
 
     def measure(model: Transformer, _: int) -> Metrics:
-        rows = config.validation_rows
-        held_out = validation_batches(shards, context_len=config.context_len, batch_rows=rows, max_rows=rows)
-        return validation_loss(model, held_out)
+        return held_out_loss(model, shards, config)
 
     def sample(model: Transformer, step: int) -> Metrics:
         name = "samples.md" if step == steps else f"samples/step-{step:06d}.md"
@@ -101,6 +101,7 @@ def train_on_shards(
         data=f"{loader.fingerprint} {n_rows}",
         scale=config.scale,
         save_every=config.save_every,
+        events=config.events,
         progress=progress,
     )
     save_whole(out / "model", model, tokenizer)
@@ -116,6 +117,13 @@ def train_on_shards(
         "mixture": [portion._asdict() for portion in portions],
         "packing_waste": loader.waste,
     }
+
+
+def held_out_loss(model: Transformer, shards: Path, config: ShardTrainingConfig) -> Metrics:
+    """The validation loss in rows of the training's length, by group."""
+    rows = config.validation_rows
+    held_out = validation_batches(shards, context_len=config.context_len, batch_rows=rows, max_rows=rows)
+    return validation_loss(model, held_out)
 
 
 def save_whole(folder: Path, model: Transformer, tokenizer: Tokenizer) -> None:
