@@ -29,6 +29,7 @@ from phidelity.synthetic.course import course
 from phidelity.synthetic.desk import Desk
 from phidelity.synthetic.documents import rewrites
 from phidelity.synthetic.excerpts import seed_document
+from phidelity.synthetic.gym import gym
 from phidelity.synthetic.questions import almanac, question_sets, recall_lists
 from phidelity.synthetic.seeds import Bank, word_family
 from phidelity.synthetic.sieve import Sieve
@@ -73,6 +74,8 @@ class SyntheticConfig(Config):
     """Prompts for preference pairs."""
     german: float = Field(default=0.2, ge=0, le=1)
     """Share of word problems in German."""
+    gym: int = Field(default=0, ge=0)
+    """Problems of reasoning-gym, which is an extra (`phidelity[gym]`); tasks made from evaluation sets are off."""
     taught: TaughtConfig | None = None
     """Pipelines with a teacher; without the table none runs."""
 
@@ -151,6 +154,7 @@ def _documents(config: SyntheticConfig, bank: Bank, corpus: Path) -> Iterator[Do
         recall_lists(bank, config.long_documents - config.long_documents // 2),
         rewrites(bank, sources, config.rewrites),
         course(bank, config.course, config.multilingual),
+        gym(bank, config.gym),
     )
 
 
