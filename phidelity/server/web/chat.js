@@ -1,7 +1,8 @@
 // The chat window: which conversation is open, what a person does with it, and the one answer that may be under way.
 // Everything a model says is shown through turn.js and markdown.js, which make nodes of text and never parse HTML.
 
-import { Trouble, chat, model as findModel } from "./api.js";
+import { receive } from "./answer.js";
+import { Trouble, model as findModel } from "./api.js";
 import { $, count, h, number } from "./dom.js";
 import { Settings, requestOf } from "./settings.js";
 import { Store, fresh, fromRecords, titleOf } from "./store.js";
@@ -11,7 +12,6 @@ import { bindPage, download, setOpen, toast } from "./page.js";
 const EXAMPLES = ["Explain why the sky is blue in three sentences.", "Prove that there are infinitely many primes.",
   "Write a Python function that merges two sorted lists."];
 const MINIATURE_EXAMPLES = ["Mia has 3 apples and gets 4 more. How many apples does Mia have?", "What is 27 + 15?"];
-const SAVE_EVERY = 1000; // milliseconds between saves of an answer that grows
 
 const app = {
   store: null,
@@ -243,7 +243,12 @@ async function answer() {
   tell("The answer is being written.");
   let trouble = null;
   try {
-    await receive(conversation, turn, body);
+    await receive(turn, body, {
+      key: $("key").value,
+      signal: app.live.abort.signal,
+      view: () => (app.open === conversation ? app.views.find((one) => one.turn === turn) : null),
+      save: () => save(conversation),
+    });
   } catch (error) {
     if (error.name !== "AbortError") trouble = error;
     turn.figures = { ...turn.figures, finish: trouble ? "broken" : "stopped" };
@@ -256,67 +261,6 @@ async function answer() {
   if (isShown) finish(turn, trouble);
   else layTurns();
   layList();
-}
-
-async function receive(conversation, turn, body) {
-  const began = performance.now();
-  const paint = painter(conversation, turn);
-  let first = 0;
-  let n = 0;
-  let saved = began;
-  let finish = "";
-  const figures = () => {
-    const seconds = (performance.now() - first) / 1000;
-    return first ? { n, rate: n > 1 && seconds > 0 ? (n - 1) / seconds : 0, first: (first - began) / 1000, finish } : { finish };
-  };
-  try {
-    for await (const news of chat(body, $("key").value, app.live.abort.signal)) {
-      if (news.progress) paint.wait(`Reading the prompt: ${number(news.progress[0])} of ${count(news.progress[1], "token")}`);
-      if (news.text || news.tokens?.length) {
-        first ||= performance.now();
-        n += news.tokens.length || 1;
-        turn.content += news.text;
-        if (news.tokens.length) (turn.tokens ??= []).push(...news.tokens);
-        paint.soon();
-      }
-      finish = news.finish || finish;
-      if (news.usage) n = news.usage.completion_tokens;
-      if (performance.now() - saved > SAVE_EVERY) {
-        saved = performance.now();
-        save(conversation);
-      }
-      if (news.timings?.predicted_per_second) turn.rate = news.timings.predicted_per_second;
-    }
-  } finally {
-    turn.figures = figures();
-    if (turn.rate) turn.figures.rate = turn.rate; // the engine's own clock, where it tells
-    delete turn.rate;
-    paint.now();
-  }
-}
-
-// Paints an answer at most once a frame, and less often the longer a painting takes; keeps the end in sight for whoever
-// was there.
-function painter(conversation, turn) {
-  let isDue = false;
-  let cost = 0;
-  const view = () => (app.open === conversation ? app.views.find((one) => one.turn === turn) : null);
-  const now = () => {
-    isDue = false;
-    const began = performance.now();
-    const scroll = $("scroll");
-    const isAtEnd = scroll.scrollHeight - scroll.scrollTop - scroll.clientHeight < 80;
-    view()?.update();
-    if (isAtEnd) scroll.scrollTop = scroll.scrollHeight;
-    cost = performance.now() - began;
-  };
-  const soon = () => {
-    if (isDue) return;
-    isDue = true;
-    view()?.wait("Writing");
-    setTimeout(() => requestAnimationFrame(now), Math.min(cost * 5, 1000));
-  };
-  return { now, soon, wait: (text) => view()?.wait(text) };
 }
 
 function finish(turn, trouble) {
