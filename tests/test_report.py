@@ -406,7 +406,7 @@ def test_the_funnel_shows_each_reason_with_what_decided(whole):
     _, report = texts(whole)
     assert dropped["samples"]
     for reason, samples in dropped["samples"].items():
-        assert f"<h4>{reason}</h4>" in report
+        assert f"<h4>{reason}: " in report
         assert f"value {samples[0]['value']}, threshold {samples[0]['threshold']}" in report
 
 

@@ -4,6 +4,7 @@ No stage: `run` calls it last, and it may be called on any run directory, howeve
 from a manifest or a stage's file; where a stage is absent its section says so. Neither file is hashed.
 """
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from markupsafe import Markup
 from phidelity.config import UserError
 from phidelity.data.mixture import PHI4_SHARES
 from phidelity.model.config import ModelConfig, census
-from phidelity.page.figures import Bar, Dot, bar_chart, dot_plot, line_chart, share_bar
+from phidelity.page.figures import Bar, Dot, Series, bar_chart, dot_plot, line_chart, share_bar
 from phidelity.page.layout import render_markdown, render_page
 from phidelity.pipeline.evidence import (
     TRAINING,
@@ -37,6 +38,12 @@ RENDERERS = {REPORT: render_page, CARD: render_markdown}
 """In the order of writing: where the card stands, the report does too."""
 EXCERPT = 700
 """Characters shown of a text (*ours*)."""
+REJECTS = 4
+"""Dropped documents shown for each reason (*ours*)."""
+PAIRS = 3
+"""Overlaps shown of each benchmark, verdict and rule (*ours*)."""
+SIDE = 300
+"""Characters shown of a text on either side of what it shares with another (*ours*)."""
 PAIR_MEASURES = {
     "accuracy": "Pairs whose chosen side is the likelier",
     "margin_gained": "Margin gained over the reference (nats)",
@@ -89,6 +96,10 @@ def gather(run: Run) -> dict[str, Any]:
         "mixture": mixture(run),
         "dropped": run.json("corpus", "dropped.json"),
         "taught": run.json("synthetic", "taught.json"),
+        "quality": run.json("corpus", "quality.json"),
+        "rejects": REJECTS,
+        "overlaps": overlaps(run),
+        "planned": run.json("shards", "mixture.json"),
         "board": board,
         "math": _mini_math(board),
         "searched": searched_answers(run),
@@ -120,6 +131,33 @@ def mixture(run: Run) -> list[dict[str, Any]]:
     return [portion | {"phi4": PHI4_SHARES.get(portion["group"])} for portion in portions]
 
 
+def overlaps(run: Run) -> dict[str, Any] | None:
+    """The overlaps of the corpus with evaluation problems: all counts, and both texts of the first of each kind."""
+    found = run.json("corpus", "contamination.json")
+    if found is None:
+        return None
+    shown: dict[str, list[dict[str, Any]]] = {}
+    for hit in found["hits"]:
+        alike = shown.setdefault(f"{hit['verdict']}, {hit['rule']}, {hit['benchmark']}", [])
+        if len(alike) < PAIRS:
+            alike.append({**hit, "sides": [_around(hit[side], hit["match"]) for side in ("document", "problem")]})
+    return {**found, "hits": len(found["hits"]), "shown": shown}
+
+
+def _around(text: str, match: str) -> tuple[str, str, str]:
+    """What stands before the words that two texts share, those words as they stand, and what follows; each cut."""
+    pattern = r"[\W_]+".join(r"[\W_]?".join(map(re.escape, word)) for word in match.split())
+    found = re.search(pattern, text, re.IGNORECASE)
+    if not found:
+        return _excerpt(text), "", ""
+    before, after = text[: found.start()], text[found.end() :]
+    return (
+        "… " + before[-SIDE:] if len(before) > SIDE else before,
+        found[0],
+        after[:SIDE] + (" …" if len(after) > SIDE else ""),
+    )
+
+
 def safety(run: Run) -> dict[str, Any] | None:
     """What break-fix found, with the gate's rules; None where it is not done."""
     summary, scores = run.summary("breakfix"), run.json("breakfix", "rounds/0/scores.json")
@@ -146,6 +184,7 @@ def charts(run: Run, board: Scoreboard | None) -> dict[str, Any]:
     shares = [(portion["group"], portion["share"]) for portion in mixture(run)]
     found["mixture"] = share_bar("Share of training tokens by group", shares) if shares else Markup("")
     found["funnel"] = _funnel(run.json("corpus", "dropped.json"))
+    found["calibration"] = _calibration(run.json("corpus", "quality.json"))
     found["scores"] = _panels(board)
     found["changes"] = _changes(board)
     found["attacks"] = _attacks(run.json("breakfix", "rounds/0/scores.json"))
@@ -170,6 +209,20 @@ def _funnel(dropped: dict[str, Any] | None) -> Markup:
     counts = [("read", read["documents"]), *sorted(reasons.items(), key=lambda pair: -pair[1])]
     bars = [Bar(name, n, f"{n:,} ({n / read['documents']:.1%})") for name, n in (*counts, ("kept", kept["documents"]))]
     return bar_chart("Documents read, dropped by reason, and kept", bars)
+
+
+def _calibration(quality: dict[str, Any] | None) -> Markup:
+    """What the classifier said of sources that it never saw, against what they were marked."""
+    if not quality or not quality.get("held_out"):
+        return Markup("")
+    rows = [row for row in quality["held_out"]["calibration"] if row["documents"]]
+    lines = [
+        Series(name, [(row["said"], row[key]) for row in rows])
+        for name, key in (("as marked", "marked"), ("as said", "said"))
+    ]
+    return line_chart(
+        "Calibration of the classifier on unseen sources", lines, x_label="said", y_label="mean mark", height=220
+    )
 
 
 def _panels(board: Scoreboard | None) -> list[Markup]:
