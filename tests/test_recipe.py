@@ -19,6 +19,8 @@ from phidelity.pipeline.recipe import (
     present,
     reads_of,
 )
+from phidelity.train.family import member
+from phidelity.train.plan import plan
 
 PACKAGED = sorted(path.stem for path in Path(recipes.phidelity.recipes.__path__[0]).glob("*.toml"))
 
@@ -106,6 +108,16 @@ def test_a_judge_that_is_not_there_is_asked_for():
 )
 def test_numbers_that_do_not_fit_together_are_named(assignment, message):
     assert message in " ".join(mistakes(assignment))
+
+
+def test_small_follows_the_family_s_rule_and_is_planned():
+    recipe = load_recipe("small").recipe
+    model, peak_lr = member(recipe.model.d_model, vocab_size=recipe.model.vocab_size, context_len=1024)
+    assert recipe.model.model_copy(update={"init_std": model.init_std}) == model
+    assert recipe.model.init_std == pytest.approx(model.init_std, abs=1e-3)
+    assert recipe.pretrain.optim.peak_lr == pytest.approx(peak_lr)
+    facts = plan(recipe.model, tokens=recipe.pretrain.tokens, context_len=256, batch_tokens=2048)
+    assert facts["training_flop"] / 100e9 < 45 * 60, "at 100 GFLOP/s of two cores"
 
 
 def test_the_packaged_recipes_have_no_mistakes():

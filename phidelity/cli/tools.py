@@ -13,7 +13,7 @@ from phidelity.cli.options import ANY, FILE, json_option
 from phidelity.config import UserError
 from phidelity.pipeline import status as runs
 
-ON_MODEL = ("make-checkpoint", "convert", "make-packed", "packed", "quality")
+ON_MODEL = ("family", "make-checkpoint", "convert", "make-packed", "packed", "quality")
 BENCHES = ("train", "data", "generate", "endpoint", "tokenizer", "decode", "prefill", *ON_MODEL, "problems", "serve")
 
 
@@ -45,6 +45,7 @@ def bench(
     server, beside the engine alone and llama.cpp's server.
     `make-checkpoint` writes a random checkpoint at MODEL, and `convert` streams the one at MODEL into GGUF.
     `make-packed` writes a packed folder of arbitrary bytes at MODEL, `packed` measures what serving one takes,
+    `family` trains small widths on the shards of a run MODEL of tiny, and predicts the widest.
     `quality` what q4 and q8 lose of MODEL on a text, beside `--peer llama.cpp=BIN`.
     """
     from phidelity.bench import (
@@ -52,6 +53,7 @@ def bench(
         data,
         decode,
         endpoint,
+        family,
         generate,
         make_checkpoint,
         packed,
@@ -84,6 +86,7 @@ def bench(
     if model:
         with terminal.watching(sys.stderr) as progress:
             rows = {
+                "family": lambda: family.run(model, progress),
                 "make-checkpoint": lambda: make_checkpoint.run(model, shape, progress),
                 "convert": lambda: convert.run(model, progress),
                 "make-packed": lambda: packed.make(model, shape, progress),
