@@ -1,4 +1,5 @@
-"""Generate the reference pages: docs/recipe.md from the configuration classes, docs/data-rules.md from the rules.
+"""Generate the reference pages: docs/recipe.md from the configuration classes, docs/data-rules.md from the rules, and
+what code knows of the families in docs/problems.md.
 
 `--check` fails when a page is stale.
 """
@@ -13,6 +14,7 @@ from pydantic_core import PydanticUndefined
 from phidelity.config import Config
 from phidelity.data.rules import RULES
 from phidelity.pipeline.recipe import Recipe
+from phidelity.problems.families import FAMILIES
 
 HERE = Path(__file__).parent
 
@@ -72,7 +74,25 @@ def rules_page() -> str:
     return "\n".join(lines) + "\n"
 
 
-PAGES = {"recipe.md": recipe_page, "data-rules.md": rules_page}
+def problems_page() -> str:
+    """The page of problems as written, its rows of families in the code's order: what code knows is made anew, what was
+    measured stays."""
+    lines = (HERE / "problems.md").read_text(encoding="utf-8").split("\n")
+    head = next(n for n, line in enumerate(lines) if line.startswith("| family |"))
+    end = next(n for n in range(head, len(lines)) if not lines[n].startswith("|"))
+    n_columns = lines[head].count("|") - 1
+    measured = {line.split("`")[1]: line.split(" | ")[4:] for line in lines[head + 2 : end]}
+    rows = []
+    for family in FAMILIES:
+        difficulty = ", ".join(f"`{name}` {value}" for name, value in family.difficulty.items())
+        wordings = ", ".join(str(family.wordings[key]) for key in ("train", "template"))
+        known = [f"`{family.name}`", family.area or "miniature", wordings, difficulty]
+        figures = measured.get(family.name) or [*["not measured"] * (n_columns - 5), "not measured |"]
+        rows.append("| " + " | ".join([*known, *figures]))
+    return "\n".join([*lines[: head + 2], *rows, *lines[end:]])
+
+
+PAGES = {"recipe.md": recipe_page, "data-rules.md": rules_page, "problems.md": problems_page}
 
 if __name__ == "__main__":
     for name, page in PAGES.items():

@@ -68,11 +68,13 @@ def write_data(run: Path, source: Path) -> None:
         (source / f"{n}.txt").write_text(".\n".join(lines) + ".\n")
     (source / "short.txt").write_text(f"{HOSTILE} of the")
     sizes = {"mmlu": 4, "math": 6, "gpqa": 4, "drop": 4, "mgsm": 3, "humaneval": 3, "simpleqa": 6, "development": 16}
-    few = {name: 4 for name in SyntheticConfig.model_fields if name != "taught"} | {
+    few = dict.fromkeys(SyntheticConfig.model_fields, 4) | {
         "german": 0.5,
         "multilingual": 0.08,
         "conversations": 20,
         "problems": 6,
+        "gym": 0,
+        "taught": None,
     }
     out = {stage: run / stage for stage in ("benchmarks", "corpus", "synthetic")}
     for folder in out.values():

@@ -15,7 +15,7 @@ from phidelity.synthetic.taught import Taught, TaughtConfig, taught
 from phidelity.synthetic.template import template, templates
 
 PIPELINES = tuple(name for name in TaughtConfig.model_fields if name != "scored")
-CONFIG = TaughtConfig(**dict.fromkeys(PIPELINES, 2))
+CONFIG = TaughtConfig.model_validate(dict.fromkeys(PIPELINES, 2))
 
 
 def teach(how, organic=ORGANIC, problems=(), config=CONFIG) -> Taught:

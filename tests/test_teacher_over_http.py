@@ -19,7 +19,7 @@ from phidelity.records import Conversation, Message, write_records
 from phidelity.synthetic.taught import TaughtConfig
 from phidelity.traffic import Budget
 
-FEW = TaughtConfig(**{name: 2 for name in TaughtConfig.model_fields if name != "scored"})
+FEW = TaughtConfig.model_validate({name: 2 for name in TaughtConfig.model_fields if name != "scored"})
 CONFIG = SyntheticConfig(
     exercises=2, drills=0, lessons=0, readings=0, functions=0, editions=0, question_sets=0, long_documents=0,
     rewrites=0, conversations=2, course=0, aspects=0, problems=2, taught=FEW,
@@ -144,7 +144,7 @@ def fine_run(inputs, tmp_path_factory):
     server = Endpoint()
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
-    server.script = lambda place, body: (200, {}, as_teacher(body))
+    server.script = lambda place, body: (200, {}, as_teacher(body))  # type: ignore[assignment]
     root = tmp_path_factory.mktemp("fine")
     named = HttpCompleter(server.url, "phi", n_parallel=64)
     summary = make(inputs, root / "out", named)

@@ -56,9 +56,13 @@ def json_object(text: str) -> dict[str, Any] | None:
 
 def marks(value: dict[str, Any] | None, names: tuple[str, ...], highest: int) -> dict[str, float] | None:
     """Scores under `names`, all numbers from 0 to `highest`; None where one is missing or no such number."""
-    found = [(name, (value or {}).get(name)) for name in names]
-    scores = {name: float(score) for name, score in found if type(score) in (int, float) and 0 <= score <= highest}
-    return scores if len(scores) == len(names) else None
+    scores = {}
+    for name in names:
+        score = (value or {}).get(name)
+        if isinstance(score, bool) or not isinstance(score, int | float) or not 0 <= score <= highest:
+            return None
+        scores[name] = float(score)
+    return scores
 
 
 def code(text: str) -> str:
