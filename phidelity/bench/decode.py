@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from phidelity.bench.llama_bench import Form, Timed, peers, write_file
+from phidelity.bench.llama_bench import Form, Peer, Timed, peers, write_file
 from phidelity.bench.make_checkpoint import shape_of
 from phidelity.bench.packed_shape import KernelAttend, Ours, forward, packed_shape, scale_to_phi_4, seconds
 from phidelity.kernels.layout import Kind
@@ -37,7 +37,7 @@ def run(places: dict[str, Path], shape: str = "n_layers=4") -> list[dict[str, An
 
 def _rows(kind: Kind, config: ModelConfig, places: dict[str, Path], folder: Path) -> list[dict[str, Any]]:
     found = peers(places)
-    wanted = [(found[name], form) for name, form in FORMS[kind] if name in found]
+    wanted: list[tuple[Peer, Form]] = [(found[name], form) for name, form in FORMS[kind] if name in found]
     files: dict[Form, Path] = {}
     for _, form in wanted:
         files[form] = files.get(form) or write_file(config, form, folder / f"{form}.gguf")

@@ -41,7 +41,7 @@ def run(places: dict[str, Path], shape: str = "n_layers=4") -> list[dict[str, An
 
 
 def _files(config: ModelConfig, found: dict[str, Peer], folder: Path) -> list[tuple[Peer, Form, Path]]:
-    wanted = [(found[name], form) for name, form in FORMS if name in found]
+    wanted: list[tuple[Peer, Form]] = [(found[name], form) for name, form in FORMS if name in found]
     files: dict[Form, Path] = {}
     for _, form in wanted:
         files[form] = files.get(form) or write_file(config, form, folder / f"{form}.gguf")

@@ -269,7 +269,7 @@ def _descending(x: Tensor) -> Tensor:
 def _best(logits: Tensor, n_known: int) -> tuple[np.ndarray, np.ndarray]:
     """Of each row the lowest id among the largest of its first `n_known`, and the logarithm of its sum of exponentials.
 
-    One pass in C where that serves: measured 8 times as fast as torch and numpy at 64 rows of 4,096.
+    One pass in C where that serves.
     """
     library = kernels() if logits.device.type == "cpu" else None
     if library is None:

@@ -26,7 +26,7 @@ _OFF = FROM_EVALUATIONS | SLOW | {"composite"}
 def tasks() -> list[str]:
     """The tasks that are used, by name."""
     try:
-        from reasoning_gym.factory import DATASETS
+        from reasoning_gym.factory import DATASETS  # pyright: ignore[reportMissingImports]
     except ImportError:
         raise UserError(
             "synthetic.gym asks for problems of reasoning-gym, which is not installed. Install phidelity[gym], or set "
@@ -40,7 +40,7 @@ def gym(bank: Bank, n: int) -> Iterator[Document]:
     if not n:
         return
     names = tasks()
-    import reasoning_gym
+    import reasoning_gym  # pyright: ignore[reportMissingImports]
 
     index = 0
     for place, name in enumerate(names):
