@@ -242,3 +242,33 @@ def test_a_look_at_the_stage_shows_steps_sources_and_rejects(source, benchmarks,
     (tmp_path / "out" / "dropped.json").write_text("{}")
     with pytest.raises(UserError, match="damaged or of another version"):
         list(look(tmp_path / "out"))
+
+
+def test_passages_that_stood_in_an_earlier_document_are_cut_and_told(benchmarks, tmp_path):
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    shared = (
+        "The ferry leaves at noon, and whoever comes late waits for the evening boat with the sheep and the post. "
+    )
+    words = {name: [f"{name}{n}" for n in range(120)] for name in "abc"}
+    own = {name: ". ".join(" ".join(words[name][n : n + 9]) for n in range(0, 120, 9)) for name in words}
+    for name, text in own.items():
+        (folder / f"{name}.txt").write_text(f"The {name} of it and that. {text}. {shared} So {name} ends with this.")
+    (folder / "d.txt").write_text(f"{shared} {own['a'][:400]} And nearly nothing else is in the last of them.")
+    without = ("ours_odd_pairs", "gopher_duplicate_5_grams", "ours_packed_max", "gopher_letters")
+    config = CorpusConfig(sources=(str(folder),), repeats=80, without=without, min_jaccard=0.95)
+    summary, documents = run(config, benchmarks, tmp_path / "out")
+    assert sum(shared.strip()[:90] in document.text for document in documents) <= 1
+    lines = [json.loads(line) for line in (tmp_path / "out" / "repeats.jsonl").read_text().splitlines()]
+    assert lines
+    assert all(line["kept"]["id"] != one["id"] for line in lines for one in line["dropped"])
+    for document in documents:
+        for one in document.meta.get("removed", []):
+            assert one["what"] == "REPEAT"
+            assert one["characters"] >= 80
+            assert 0 <= one["at"] <= len(document.text)
+    assert summary["read"]["bytes"] == summary["kept"]["bytes"] + summary["dropped"]["bytes"]
+    assert summary["written_bytes"] < summary["kept"]["bytes"]
+    assert summary["dropped_by_reason"].get("repeated_passages", 0) + sum("removed" in d.meta for d in documents) >= 2
+    _, same = run(config.model_copy(update={"repeats": 0}), benchmarks, tmp_path / "off")
+    assert all(shared.strip()[:90] in document.text for document in same)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from phidelity.config import UserError
-from phidelity.data.substrings import PER_UNIT, Place, repeated_passages, repeats, told, without_repeats
+from phidelity.data.substrings import PER_UNIT, Place, cut, repeated_passages, repeats, told, without_repeats
 
 
 def brute_force(sequences, least):
@@ -62,6 +62,12 @@ def test_characters_of_several_bytes_are_not_torn():
     assert "\ufffd" not in cut[1]
     assert "Wetter" not in cut[1]
     assert cut[1][0] == "é"
+
+
+def test_what_is_cut_is_told_by_place_and_length():
+    text, removed = cut("aäb" + "x" * 10 + "cöd", [Place(0, 2, 6), Place(0, 16, 17)])
+    assert text == "axxxxxxxxcd"
+    assert removed == [(1, 4), (10, 1)]
 
 
 def test_a_run_of_one_sign_keeps_its_beginning():

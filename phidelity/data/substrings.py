@@ -4,7 +4,7 @@ What MinHash does not see: a long passage in two documents that else differ, or 
 `least` units that stood earlier in the set, and does not overlap where it stood, is found (Lee et al. 2022, arXiv
 2107.06499, take 50 tokens); the first occurrence stays. The places are sorted by what begins there, as in a suffix
 array, by doubling, but only to the depth of `least`: that is all it takes to know which windows are equal. Memory is
-at most `PER_UNIT` bytes for each byte or token, checked before it begins, so this is for sets of up to some hundred
+at most `PER_UNIT` bytes for each byte or token, checked before it begins, so this is for sets of up to some tens of
 megabytes; at scale the road is MinHash.
 """
 
@@ -17,8 +17,8 @@ from phidelity.config import UserError
 
 LEAST = 200
 """Bytes of a passage that counts as a repeat (ours; about 50 tokens)."""
-MOST = 256 << 20
-"""Bytes or tokens that are taken together at most (ours)."""
+MOST = 64 << 20
+"""Bytes or tokens that are taken together at most: 4.8 GB of memory (ours)."""
 PER_UNIT = 72
 """Bytes of memory for each byte or token, at most."""
 
@@ -29,6 +29,14 @@ class Place(NamedTuple):
     text: int
     start: int
     end: int
+
+
+class Cut(NamedTuple):
+    """A text of which something was cut out."""
+
+    text: str
+    removed: list[tuple[int, int]]
+    """Where in it something stood, and how many characters that were."""
 
 
 class Cluster(NamedTuple):
@@ -62,7 +70,7 @@ def without_repeats(texts: Sequence[str], clusters: Sequence[Cluster]) -> list[s
     cuts: dict[int, list[Place]] = {}
     for place in (place for cluster in clusters for place in cluster.dropped):
         cuts.setdefault(place.text, []).append(place)
-    return [_cut(text, cuts[number]) if number in cuts else text for number, text in enumerate(texts)]
+    return [cut(text, cuts[number]).text if number in cuts else text for number, text in enumerate(texts)]
 
 
 def told(clusters: Sequence[Cluster], ids: Sequence[str]) -> Iterator[dict[str, Any]]:
@@ -139,10 +147,16 @@ def _place(starts: np.ndarray, first: int, last: int) -> Place:
     return Place(text, first - int(starts[text]), last - int(starts[text]))
 
 
-def _cut(text: str, places: Sequence[Place]) -> str:
-    data, kept, last = text.encode("utf-8", "surrogatepass"), [], 0
+def cut(text: str, places: Sequence[Place]) -> Cut:
+    """A text without these places of it; of a character that they hold in part nothing stays."""
+    data = np.frombuffer(text.encode("utf-8", "surrogatepass"), np.uint8)
+    leads = np.append((data & 0xC0) != 0x80, True)
+    before = np.concatenate([[0], np.cumsum(leads[:-1])])
+    parts, removed, last = [], [], 0
     for place in sorted(places):
-        kept.append(data[last : place.start])
-        last = max(last, place.end)
-    kept.append(data[last:])
-    return "".join(part.decode("utf-8", "ignore") for part in kept)
+        first = max(last, int(before[place.start]) - (not leads[place.start]))
+        end = max(first, int(before[place.end]))
+        parts.append(text[last:first])
+        removed.append((sum(map(len, parts)), end - first))
+        last = end
+    return Cut("".join([*parts, text[last:]]), removed)

@@ -46,6 +46,7 @@ from phidelity.pipeline.refine import (
     refine_shard,
     write_contamination,
 )
+from phidelity.pipeline.repeats import REPEATS, find_repeats
 from phidelity.progress import SILENT, Progress
 from phidelity.records import concatenate, file_sha256, read_json, write_json
 
@@ -89,6 +90,8 @@ class CorpusConfig(Config):
     """Folders of official evaluation files to decontaminate against, besides the run's own benchmarks."""
     personal: Literal["replace", "keep"] = "replace"
     """Whether e-mail addresses, telephone numbers, keys and the like become placeholders (ours)."""
+    repeats: int = Field(default=0, ge=0)
+    """Bytes of a passage that is cut where it stood in an earlier document; 0 cuts none. For small sets (ours)."""
     quality: QualityConfig | None = None
     """The classifier that grades what is left; without the table nothing is graded."""
     samples: int = Field(default=20, ge=0)
@@ -169,6 +172,9 @@ def _in_phases(
     run_all(compare, work / "pairs", crew, progress, what="comparing")
     write_plan(work / "join", {"all": asked})
     run_all(join, work / "join", crew, progress, what="joining")
+    if config.repeats:
+        write_plan(work / "repeats", {"all": {"shards": list(read), "least": config.repeats}})
+        run_all(find_repeats, work / "repeats", crew, progress, what="finding repeats")
     if config.quality:
         lesson = lesson_plan(config.quality, rules, list(read), seed)
         write_plan(work / "teach", {"all": lesson})
@@ -196,7 +202,7 @@ def _refining(config: CorpusConfig, benchmarks: str) -> dict[str, Any]:
     evaluations = [str(Path(folder).absolute()) for folder in config.evaluations]
     overlaps = {"hard": config.hard_overlap, "info": config.info_overlap}
     asked = {"benchmarks": benchmarks, "evaluations": evaluations, "quality": config.quality is not None}
-    return {**shared, **overlaps, **asked}
+    return {**shared, **overlaps, **asked, "repeats": config.repeats > 0}
 
 
 def _collect(config: CorpusConfig, work: Path, names: list[str], index: Index, out: Path) -> dict[str, Any]:
@@ -212,6 +218,8 @@ def _collect(config: CorpusConfig, work: Path, names: list[str], index: Index, o
     sizes = concatenate(out / DOCUMENTS, (work / "refine" / name / DOCUMENTS for name in names))
     concatenate(out / SCORES, (work / "read" / name / SCORES for name in names))
     concatenate(out / DECISIONS, (work / phase / name / DECISIONS for name in names for phase in ("read", "refine")))
+    if config.repeats:
+        concatenate(out / REPEATS, [work / "repeats" / "all" / REPEATS])
     concatenate(out / CLUSTERS, [work / "join" / "all" / CLUSTERS])
     counts = [sum(group["documents"] for group in one["groups"].values()) for one in facts]
     write_json(out / PARTS, {"sizes": sizes, "documents": counts})

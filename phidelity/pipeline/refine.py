@@ -20,7 +20,8 @@ from phidelity.pipeline.evaluation_items import evaluation_items
 from phidelity.pipeline.graded import GRADES, judge, tally, taught
 from phidelity.pipeline.likeness import read_drops
 from phidelity.pipeline.reading import DECISIONS, DOCUMENTS, FUNNEL, count_drop, kept_documents, language_of, size_of
-from phidelity.records import Document, atomic, record_writer, write_json
+from phidelity.pipeline.repeats import CUTS, without_repeats
+from phidelity.records import Document, atomic, read_json, record_writer, write_json
 
 CONTAMINATION, HITS, FACTS = "contamination.json", "hits.jsonl", "facts.json"
 
@@ -33,6 +34,7 @@ def refine_shard(argument: Any, out: Path) -> dict[str, int]:
     folders = (work / settings["benchmarks"], *map(Path, settings["evaluations"]))
     index = evaluation_index(folders, settings["allow_list"], settings["hard"], settings["info"])
     grading = taught(work / "teach" / "all") if settings["quality"] else None
+    cuts = read_json(work / "repeats" / "all" / CUTS).get(name, {}) if settings["repeats"] else {}
     funnel, facts = Funnel(settings["samples"]), _no_facts()
     grades: Counter[str] = Counter()
     with (
@@ -45,23 +47,29 @@ def refine_shard(argument: Any, out: Path) -> dict[str, int]:
             if number in gone:
                 decided(count_drop(funnel, document, *gone[number]))
                 continue
+            whole = document
+            if str(number) in cuts:
+                document, drop = without_repeats(document, cuts[str(number)])
+                if drop:
+                    decided(count_drop(funnel, whole, "repeats", drop))
+                    continue
             if grading:
                 document, grade, drop = judge(grading, document)
                 graded(grade)
                 grades.update(tally(grade))
                 if drop:
-                    decided(count_drop(funnel, document, "quality", drop))
+                    decided(count_drop(funnel, whole, "quality", drop))
                     continue
             if hit := overlap(index, document.text):
                 shown = side_by_side(index, hit, document.id, document.source)
                 hits.write(json.dumps(shown, ensure_ascii=False) + "\n")
                 if hit.verdict == "contaminated":
                     drop = Drop("contaminated", hit.match, hit.rule, index.items[hit.item].text)
-                    decided(count_drop(funnel, document, "contamination", drop))
+                    decided(count_drop(funnel, whole, "contamination", drop))
                     continue
                 partial = {key: shown[key] for key in ("benchmark", "item", "ratio")}
                 document = with_meta(document, overlap=partial)
-            funnel.count_kept(document.source, size_of(document), language_of(document))
+            funnel.count_kept(whole.source, size_of(whole), language_of(whole))
             if settings["personal"] == "replace":
                 document = without_persons(document)
             _count(facts, document)
