@@ -10,7 +10,8 @@ from phidelity.config import UserError, parse
 from phidelity.data.annotate import Marked
 from phidelity.data.quality import Grade
 from phidelity.pipeline.corpus import CorpusConfig, corpus, corpus_sources
-from phidelity.pipeline.graded import Graded, thresholds
+from phidelity.pipeline.graded import Graded
+from phidelity.pipeline.teaching import thresholds
 from phidelity.records import Document, read_records
 
 GOOD = [
@@ -188,3 +189,24 @@ def test_a_subject_that_a_classifier_would_starve_is_lifted_to_the_share_of_all(
     assert thresholds([*science, *arts], least, lift=1.0, floor=1.9)["arts"] == 1.9
     heavy = [(one, 10.0) for one, _ in arts]
     assert thresholds([*science, *heavy], least, lift=1.0, floor=0.0)["arts"] > lifted["arts"]
+
+
+def test_the_command_has_documents_marked_and_pays_for_none_twice(root, benchmarks, tmp_path, phi, endpoint):
+    run(settings(root) | {"quality": None}, benchmarks, tmp_path / "out")
+
+    def script(place, body):
+        said = {"message": {"content": '{"reason": "so", "mark": 3, "subject": "arts"}'}, "finish_reason": "stop"}
+        return 200, {}, json.dumps({"choices": [said], "usage": {"prompt_tokens": 1, "completion_tokens": 1}}).encode()
+
+    endpoint.script = script
+    out = tmp_path / "marks.jsonl"
+    command = ["data", "annotate", tmp_path / "out", "--url", endpoint.url, "--model-name", "wise", "--out", out]
+    for asked, n in (("7", 7), ("9", 9), ("9", 9)):
+        done = phi(*command, "--documents", asked)
+        assert done.returncode == 0, done.stderr
+        assert len(endpoint.seen) == n
+        assert len(list(read_records(out, Marked))) == n
+    assert {(one.mark, one.subject) for one in read_records(out, Marked)} == {(3.0, "arts")}
+    assert "9 documents are marked" in done.stdout
+    assert "which is not set" in phi(*command, "--key-env", "NO_SUCH_KEY").stderr
+    assert "No documents in" in phi("data", "annotate", root, *command[3:]).stderr

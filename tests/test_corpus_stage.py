@@ -247,9 +247,7 @@ def test_a_look_at_the_stage_shows_steps_sources_and_rejects(source, benchmarks,
 def test_passages_that_stood_in_an_earlier_document_are_cut_and_told(benchmarks, tmp_path):
     folder = tmp_path / "texts"
     folder.mkdir()
-    shared = (
-        "The ferry leaves at noon, and whoever comes late waits for the evening boat with the sheep and the post. "
-    )
+    shared = "The ferry leaves at noon, and whoever comes late waits for the evening boat with the sheep and the post. "
     words = {name: [f"{name}{n}" for n in range(120)] for name in "abc"}
     own = {name: ". ".join(" ".join(words[name][n : n + 9]) for n in range(0, 120, 9)) for name in words}
     for name, text in own.items():

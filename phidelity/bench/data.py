@@ -6,7 +6,8 @@ charsets included, per byte of HTML body; the peer reads it with warcio and extr
 does. Row `minhash` makes signatures from text, shingles included, 14 bands of 8; the peer its own of the same shape.
 Row `pack` takes text to a shard of ids on disk and to packed rows of 4,096; the peer tokenises with the same vocabulary
 and writes ids and boundaries, and packs nothing. The vocabulary is phi-4's where the test data have its ranks, else one
-learnt from the documents. Give the peer by `--peer datatrove=FOLDER`, a virtual environment with the packages of
+learnt from the documents. Row `quality` grades documents by a classifier of the size that the stage `corpus` teaches;
+no peer is named for it. Give the peer by `--peer datatrove=FOLDER`, a virtual environment with the packages of
 `_NEEDS`. Documents are those of `$PHI_TEST_DATA/corpus` where that is set, else the running Python's own; rounds
 alternate, processor seconds count, medians are reported.
 """
@@ -25,10 +26,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from phidelity.config import UserError
+from phidelity.data.annotate import SUBJECTS
 from phidelity.data.dedup import sign
 from phidelity.data.formats.blob import Blob, Part
 from phidelity.data.formats.warc import read_warc
 from phidelity.data.loader import pack_shard, save_rows
+from phidelity.data.quality import BUCKETS, Grader
 from phidelity.data.rules import judge
 from phidelity.data.shards import ShardWriter, open_shard
 from phidelity.data.sources import Source, read_source
@@ -61,7 +64,7 @@ def run(peers: dict[str, Path] | None = None) -> list[dict[str, Any]]:
     """Rows of the table: what, ours, unit, peer, theirs, ratio."""
     python = _python((peers or {}).get("datatrove"))
     with tempfile.TemporaryDirectory() as folder:
-        works = (_rules(), _extract(), _minhash(), _pack(Path(folder)))
+        works = (_rules(), _extract(), _minhash(), _pack(Path(folder)), _quality())
         return [_row(work, python) for work in works]
 
 
@@ -102,6 +105,20 @@ def _pack(folder: Path) -> _Work:
     return _Work("pack", n_bytes, ours, script, data, "datatrove: DocumentTokenizer, unshuffled")
 
 
+def _quality() -> _Work:
+    texts, n_bytes, data = _texts()
+    rng = np.random.default_rng(0)
+    weights = rng.standard_normal((BUCKETS, 1 + len(SUBJECTS)), dtype=np.float32)
+    english = frozenset({"en"})
+    grader = Grader(weights, np.zeros(1 + len(SUBJECTS), np.float32), SUBJECTS, english, english)
+
+    def ours() -> None:
+        for text in texts:
+            grader.grade(text, "en")
+
+    return _Work("quality", n_bytes, ours, "", data, "")
+
+
 def _texts() -> tuple[list[str], int, bytes]:
     """The documents that both sides work on, their bytes, and the file that the peer reads."""
     texts = [document.text for document in _documents()]
@@ -130,7 +147,7 @@ def _row(work: _Work, python: Path | None) -> dict[str, Any]:
             start = time.process_time()
             work.ours()
             times["ours"].append(time.process_time() - start)
-            if python:
+            if python and work.script:
                 times["theirs"].append(_peer_seconds(python, work.script, path))
     rates = {side: work.n_bytes / statistics.median(taken) / 1e6 for side, taken in times.items() if taken}
     theirs = rates.get("theirs")

@@ -1,6 +1,7 @@
 """Measuring and looking: benchmarks of speed, and data as a person reads it."""
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -123,6 +124,35 @@ def look(path: Path, n: int) -> None:
     from phidelity.data.look import look as look_at
 
     click.echo("\n\n".join(look_at(path, n)))
+
+
+@data.command("annotate")
+@click.argument("path", type=ANY)
+@click.option("--url", required=True, help="OpenAI-style endpoint of the teacher, such as http://localhost:8000/v1.")
+@click.option("--model-name", required=True, help="The model that the endpoint is asked for.")
+@click.option("--key-env", default="", metavar="NAME", help="Environment variable that holds the key.")
+@click.option("--documents", type=click.IntRange(min=1), default=2000, show_default=True, help="How many to mark.")
+@click.option("--out", type=FILE, required=True, help="File of marks, for corpus.quality.marks.")
+def annotate(path: Path, url: str, model_name: str, key_env: str, documents: int, out: Path) -> None:
+    """Have documents of PATH, a file of records or the folder of a stage, marked from 0 to 5 by a teacher.
+
+    Its answers are kept in OUT.answers, so that the same command pays for none twice.
+    """
+    from phidelity.endpoint import HttpCompleter
+    from phidelity.pipeline.teaching import annotate as have_marked
+    from phidelity.records import Document, read_records
+
+    if key_env and not os.environ.get(key_env):
+        raise UserError(f"--key-env names the environment variable {key_env}, which is not set. Set it to the key.")
+    places = [path] if path.is_file() else [path / "documents.jsonl.zst", path / "corpus/documents.jsonl.zst"]
+    file = next((place for place in places if place.is_file()), None)
+    if file is None:
+        raise UserError(f"No documents in {path}; expected a file of records, or a folder with documents.jsonl.zst.")
+    teacher = HttpCompleter(url, model_name, os.environ.get(key_env, ""))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with terminal.watching(sys.stderr) as progress:
+        n = have_marked(read_records(file, Document), teacher, documents, out, progress)
+    click.echo(f"{n} documents are marked in {out}. Next: --set corpus.quality.marks={out}")
 
 
 @data.command("trace")

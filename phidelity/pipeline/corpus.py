@@ -26,15 +26,7 @@ from phidelity.data.rules import select_rules
 from phidelity.data.scale import ALONE, PLAN, Crew, in_shards, leave_to_one, run_all, write_plan
 from phidelity.data.sources import Source, source_digest, sources_below
 from phidelity.pipeline.evaluation_items import evaluation_items
-from phidelity.pipeline.graded import (
-    QUALITY,
-    QualityConfig,
-    add_up,
-    existing_marks,
-    join_grades,
-    lesson_plan,
-    teach_shard,
-)
+from phidelity.pipeline.graded import add_up, join_grades
 from phidelity.pipeline.likeness import CLUSTERS, compare, join, plan_pairs
 from phidelity.pipeline.reading import DECISIONS, DOCUMENTS, FUNNEL, PARTS, SCORES, plan_reading, read_shard
 from phidelity.pipeline.refine import (
@@ -47,6 +39,7 @@ from phidelity.pipeline.refine import (
     write_contamination,
 )
 from phidelity.pipeline.repeats import REPEATS, find_repeats
+from phidelity.pipeline.teaching import QUALITY, QualityConfig, existing_marks, lesson_plan, teach_shard
 from phidelity.progress import SILENT, Progress
 from phidelity.records import concatenate, file_sha256, read_json, write_json
 
