@@ -115,7 +115,7 @@ def test_an_allow_list_lets_common_phrases_through(source, benchmarks, tmp_path)
 def test_a_source_of_which_nothing_is_left_is_refused(benchmarks, tmp_path):
     (tmp_path / "t").mkdir()
     (tmp_path / "t" / "short.txt").write_text("Too short.")
-    with pytest.raises(UserError, match=r"No document of .* is left: .*gopher_words_min"):
+    with pytest.raises(UserError, match=r"No document of .* is left; dropped were .*gopher_words_min"):
         run(CorpusConfig(sources=(str(tmp_path / "t"),)), benchmarks, tmp_path / "out")
 
 

@@ -207,7 +207,11 @@ def _collect(config: CorpusConfig, work: Path, names: list[str], index: Index, o
     facts = [read_json(work / "refine" / name / FACTS) for name in names]
     if not sum(one["bytes"] for one in facts):
         listed = ", ".join(source.name for source in _sources(config))
-        raise UserError(f"No document of {listed} is left: {funnel.balance()['dropped_by_reason']}.")
+        reasons = ", ".join(f"{n:,} {reason}" for reason, n in funnel.balance()["dropped_by_reason"].items())
+        raise UserError(
+            f"No document of {listed} is left; dropped were {reasons}. Expected readable text of a known format that "
+            "passes the rules; `phi data look` shows what the stage made of it."
+        )
     sizes = concatenate(out / DOCUMENTS, (work / "refine" / name / DOCUMENTS for name in names))
     concatenate(out / SCORES, (work / "read" / name / SCORES for name in names))
     concatenate(out / DECISIONS, (work / phase / name / DECISIONS for name in names for phase in ("read", "refine")))
