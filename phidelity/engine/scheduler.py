@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from phidelity.engine.blocks import BLOCK, ROOT, Blocks, Match, chained, n_common
+from phidelity.engine.pace import Pace
 from phidelity.engine.runner import Chunk, Runner
 from phidelity.engine.sequence import Sequence
 from phidelity.engine.spill import Saver, Spill
@@ -49,6 +50,7 @@ class Scheduler:
         self.waiting: deque[Sequence] = deque()
         self.running: list[Sequence] = []
         """In the order of admission."""
+        self.pace = Pace()
         self._saver = Saver(spill, runner.cache) if spill else None
         self.blocks = Blocks(runner.n_blocks, self._saver.save if self._saver else None)
         self._runner = runner
@@ -59,13 +61,15 @@ class Scheduler:
     def plan(self) -> list[Chunk]:
         """The chunks of the next step, those of a single token first."""
         chunks = self._decode()
-        budget = self._runner.budget - sum(chunk.n for chunk in chunks)
+        n_decode = sum(chunk.n for chunk in chunks)
+        budget = self.pace.limit(n_decode, self._runner.budget - n_decode)
         for sequence in self.running:
             if budget and sequence.n_missing > 1:
                 chunks.append(_prefill(sequence, budget))
                 budget -= chunks[-1].n
         if self.waiting and budget:
             chunks += self._admit(budget)
+        self.pace.plan(n_decode, sum(chunk.n for chunk in chunks) - n_decode)
         return sorted(chunks, key=lambda chunk: chunk.n > 1)
 
     def publish(self, sequence: Sequence) -> None:

@@ -8,6 +8,7 @@ the engine itself is raised to those whose requests it ended; later requests beg
 import atexit
 import logging
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -170,7 +171,9 @@ class Worker:
                     self.engine = self._make()
                 for sequence in arrived:
                     self.engine.add(sequence)
+                start = time.perf_counter()
                 ended = self.engine.step()
+                self.engine.scheduler.pace.learn(time.perf_counter() - start)
             except Exception as error:
                 logger.exception("a step of the engine failed")
                 ended = self._fail(error, arrived)
