@@ -6,15 +6,17 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import openai
 import pytest
 from openai.types import Completion as TextCompletion
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from openai.types.responses import Response
-from server_world import CONTEXT, NAME, Running, served, tokenizer
+from server_world import CONTEXT, NAME, Running, fresh_llm, served, tokenizer
 
 from phidelity.completion import SamplingParams
 from phidelity.records import Conversation, Message
+from phidelity.server import answer, events
 
 ASKED: Any = [{"role": "user", "content": "The cat?"}]
 SCHEMA: Any = {
@@ -374,6 +376,20 @@ def test_a_stream_that_is_closed_is_cancelled(client: openai.OpenAI, server: Run
     stream.close()
     assert server.is_at_rest()
     assert server.stats()["completion_tokens"] - before < CONTEXT - 20
+
+
+def test_a_silent_stream_tells_how_far_the_prompt_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(answer, "TICK", 0.001)
+    monkeypatch.setattr(events, "PING", 0.002)
+    body = {"messages": [{"role": "user", "content": "x " * 450}], "stream": True, "max_tokens": 4}
+    with served(fresh_llm(n_running=1)) as running:
+        busy = running.llm.submit((1, 2), SamplingParams(max_tokens=300, ignore_end=True))
+        with httpx.stream("POST", f"{running.url}/v1/chat/completions", json=body, timeout=30) as reply:
+            lines = [line for line in reply.iter_lines() if line.startswith(":")]
+        assert busy.is_done
+    assert ": ping" in lines
+    told = [line.removeprefix(": prompt ").split("/") for line in lines if line.startswith(": prompt")]
+    assert all(0 <= int(done) <= int(all_of_it) for done, all_of_it in told)
 
 
 def test_the_async_client_streams_many_at_once(server: Running) -> None:
