@@ -105,7 +105,7 @@ def _large(folder: Path, llama: Path | None) -> list[dict[str, Any]]:
                 prompts = [rng.integers(300, 90_000, 16).tolist() for _ in range(4)]
                 idle = measure(Load(server.url, prompts, 48, 4))
                 prompts = [rng.integers(300, 90_000, 16).tolist() for _ in range(4)]
-                busy = measure(Load(server.url, prompts, 400, 4, rng.integers(300, 90_000, 1000).tolist()))
+                busy = measure(Load(server.url, prompts, 160, 4, rng.integers(300, 90_000, 1000).tolist()))
                 if turn:
                     rates.setdefault(name, []).append(4 * 48 / idle.seconds)
                     ratios.setdefault(name, []).append(_p99(busy) / _p99(idle))
