@@ -195,6 +195,17 @@ def test_prompt_scores_equal_a_plain_forward_and_chunks_change_no_bit() -> None:
         assert not one.said
 
 
+def test_a_prompt_that_is_read_one_token_at_a_time_is_scored_whole() -> None:
+    scored = SamplingParams(max_tokens=1, prompt_logprobs=0)
+    whole = sequence(prompt(20), params=scored, limit=1)
+    run(engine(), whole)
+    for n_before in range(8, 17):
+        one = sequence(prompt(20), params=scored, limit=1)
+        run(engine(budget=16), sequence(prompt(n_before, 1), limit=1), one)
+        assert one.prompt_logprobs == whole.prompt_logprobs
+        assert len(one.prompt_logprobs) == 19
+
+
 def test_cancelled_requests_end_and_give_their_blocks_back() -> None:
     one = engine(n_rows=2)
     asked = [sequence(prompt(40, seed=seed), limit=50) for seed in range(4)]

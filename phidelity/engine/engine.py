@@ -83,7 +83,7 @@ class Engine:
             if not is_fine:
                 self._end(sequence, "error", NOT_FINITE)
                 continue
-            if n_logits > 1 and not sequence.draft:
+            if sequence.params.prompt_logprobs is not None and not sequence.n_said:
                 self._score(sequence, n, logits[first:at])
                 first = at - 1
             if sequence.n_missing:

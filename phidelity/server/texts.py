@@ -136,15 +136,14 @@ class TextReply:
         return prompt, found
 
     def _logprobs(self, choice: int, said: Any, logprobs: Any, alternatives: Any) -> dict[str, Any] | None:
+        """The end token is among them, by name: who asks for one token expects one (lm-eval drops the last)."""
         if self._body.logprobs is None:
             return None
-        ends = self._answer.requests[choice].sequence.end_ids
-        n = len(said) - 1 if said and said[-1] in ends else len(said)
         found = tokens.text_logprobs(
-            self._tokenizer, said[:n], logprobs[:n], alternatives[:n], self._body.logprobs, self._offsets[choice]
+            self._tokenizer, said, logprobs, alternatives, self._body.logprobs, self._offsets[choice]
         )
         self._offsets[choice] += sum(
-            len(self._tokenizer.token_bytes(token).decode("utf-8", "ignore")) for token in said[:n]
+            len(self._tokenizer.token_bytes(token).decode("utf-8", "ignore")) for token in said
         )
         return found
 
