@@ -5,7 +5,7 @@ near 0.72. The same hashes are laid out a second time, across (ours): 0.64, at n
 verified by their true Jaccard similarity, so that no document goes by bad luck.
 The work has three parts that can lie on three machines: a `Signature` depends on one text alone, a partition of the
 bands gives its verified pairs alone, and clusters are joined by their least member; the outcome is the same for any
-number of partitions. Passages that repeat inside documents stay (docs/fidelity.md).
+number of partitions. Passages that repeat are for data/substrings.py.
 """
 
 import hashlib
