@@ -21,6 +21,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("PHI_PREFIX_CACHE", "none")
 
 from phidelity.cli.main import main
+from phidelity.config import UserError
+from phidelity.kernels.library import ISAS, Library, kernels
 from phidelity.progress import Task
 from phidelity.tokenizer.bpe import Tokenizer
 
@@ -47,6 +49,28 @@ class ListedProgress:
 @pytest.fixture
 def listed_progress() -> ListedProgress:
     return ListedProgress()
+
+
+@pytest.fixture(scope="session")
+def library() -> Library:
+    """The compiled kernels."""
+    found = kernels()
+    if found is None:
+        pytest.skip("no C compiler")
+    return found
+
+
+@pytest.fixture(params=ISAS)
+def isa(request: pytest.FixtureRequest, library: Library) -> Iterator[str]:
+    """Each instruction set of the kernels that this processor has, in turn."""
+    before, n_threads = library.isa, library.n_threads
+    try:
+        library.choose(request.param)
+    except UserError:
+        pytest.skip(f"this processor lacks {request.param}")
+    yield request.param
+    library.choose(before)
+    library.set_threads(n_threads)
 
 
 class Done(NamedTuple):

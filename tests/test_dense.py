@@ -1,16 +1,14 @@
 """Float32 blocks on the kernels equal the plain ones, and a token's bits are its own, with every instruction set."""
 
 import copy
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
 import torch
 
-from phidelity.config import UserError
 from phidelity.engine.cache import BlockCache
 from phidelity.engine.paged import PagedAttend
-from phidelity.kernels.library import ISAS, Library, kernels
+from phidelity.kernels.library import Library
 from phidelity.model.attention import CausalAttend
 from phidelity.model.config import ModelConfig
 from phidelity.model.dense import dense
@@ -18,26 +16,6 @@ from phidelity.model.transformer import Transformer
 
 SHAPES = ((64, 8, 2, 224, 416), (96, 4, 4, 100, 77), (120, 6, 1, 50, 33), (144, 2, 1, 70, 64))
 """Widths, heads, KV heads, feed-forward widths and vocabularies: heads of 8 to 72, strips that are not full."""
-
-
-@pytest.fixture(scope="session")
-def library() -> Library:
-    found = kernels()
-    if found is None:
-        pytest.skip("no C compiler")
-    return found
-
-
-@pytest.fixture(params=ISAS)
-def isa(request: pytest.FixtureRequest, library: Library) -> Iterator[str]:
-    before, n_threads = library.isa, library.n_threads
-    try:
-        library.choose(request.param)
-    except UserError:
-        pytest.skip(f"this processor lacks {request.param}")
-    yield request.param
-    library.choose(before)
-    library.set_threads(n_threads)
 
 
 def random_model(shape: tuple[int, int, int, int, int]) -> Transformer:

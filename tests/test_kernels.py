@@ -10,33 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from phidelity.config import UserError
 from phidelity.kernels import build, layout
 from phidelity.kernels.attention import Cache, Span, attend
-from phidelity.kernels.library import ISAS, Library, Matrix, activation_bytes, kernels
+from phidelity.kernels.library import Library, Matrix, activation_bytes
 
 SHAPES = ((16, 128, 1), (19, 96, 3), (200, 1184, 13), (64, 2304, 30), (5, 128, 5))
 """Rows, columns, tokens: whole blocks, rows and columns that fill none, several stretches, one more than a call's."""
 LOGGED = "import logging; logging.basicConfig(); from phidelity.kernels.library import kernels\n"
-
-
-@pytest.fixture(scope="session")
-def lib() -> Library:
-    found = kernels()
-    if found is None:
-        pytest.skip("no C compiler")
-    return found
-
-
-@pytest.fixture(params=ISAS)
-def isa(request: pytest.FixtureRequest, lib: Library):
-    before = lib.isa
-    try:
-        lib.choose(request.param)
-    except UserError:
-        pytest.skip(f"this processor lacks {request.param}")
-    yield request.param
-    lib.choose(before)
 
 
 def q4_parts(rng: np.random.Generator, n_rows: int, n_columns: int) -> layout.Quantised:
@@ -56,53 +36,53 @@ def pack(w: layout.Quantised) -> np.ndarray:
     return layout.pack_q8(w.q, w.s, w.D) if w.m is None or w.M is None else layout.pack_q4(w.q, w.s, w.m, w.D, w.M)
 
 
-def rounded(lib: Library, x: np.ndarray) -> np.ndarray:
+def rounded(library: Library, x: np.ndarray) -> np.ndarray:
     room = np.full(activation_bytes(*x.shape), 0xAA, dtype=np.uint8)
-    lib.call.phi_quantise(x.ctypes.data, len(x), x.shape[1], room.ctypes.data)
+    library.call.phi_quantise(x.ctypes.data, len(x), x.shape[1], room.ctypes.data)
     return room
 
 
-def multiplied(lib: Library, w: layout.Quantised, x: np.ndarray) -> np.ndarray:
+def multiplied(library: Library, w: layout.Quantised, x: np.ndarray) -> np.ndarray:
     matrix = Matrix("q8" if w.m is None else "q4", pack(w), *w.q.shape)
-    room, y = rounded(lib, x), np.full((len(x), len(w.q)), np.nan, dtype=np.float32)
-    lib.call.phi_matmul(addressof(matrix), room.ctypes.data, len(x), y.ctypes.data, len(w.q), 0)
+    room, y = rounded(library, x), np.full((len(x), len(w.q)), np.nan, dtype=np.float32)
+    library.call.phi_matmul(addressof(matrix), room.ctypes.data, len(x), y.ctypes.data, len(w.q), 0)
     return y
 
 
 @pytest.mark.parametrize("make", [q4_parts, q8_parts])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_products_equal_the_integer_reference_bit_for_bit(lib, isa, make, shape):
+def test_products_equal_the_integer_reference_bit_for_bit(library, isa, make, shape):
     n_rows, n_columns, n_tokens = shape
     rng = np.random.default_rng(n_rows)
     w, x = make(rng, n_rows, n_columns), rng.standard_normal((n_tokens, n_columns)).astype(np.float32)
-    assert np.array_equal(multiplied(lib, w, x), layout.product(w, layout.quantise(x)))
+    assert np.array_equal(multiplied(library, w, x), layout.product(w, layout.quantise(x)))
 
 
 @pytest.mark.parametrize("make", [q4_parts, q8_parts])
 @pytest.mark.parametrize("sign", [1, -1, 0])
-def test_the_largest_sums_do_not_overflow(lib, isa, make, sign):
+def test_the_largest_sums_do_not_overflow(library, isa, make, sign):
     rng = np.random.default_rng(1)
     w = make(rng, 32, 256)
     w.q[:16] = w.q.max()
     w.q[16:] = -128 if w.m is None else 15
     w.s[:] = 255
     x = np.full((5, 256), sign, np.float32) if sign else rng.choice([-1, 1], (5, 256)).astype(np.float32)
-    assert np.array_equal(multiplied(lib, w, x), layout.product(w, layout.quantise(x)))
+    assert np.array_equal(multiplied(library, w, x), layout.product(w, layout.quantise(x)))
 
 
-def test_a_token_has_the_same_bits_in_every_batch(lib, isa):
+def test_a_token_has_the_same_bits_in_every_batch(library, isa):
     rng = np.random.default_rng(2)
     w, x = q4_parts(rng, 48, 2304), rng.standard_normal((40, 2304)).astype(np.float32)
-    together = multiplied(lib, w, x)
+    together = multiplied(library, w, x)
     for n in (1, 2, 7, 13):
-        assert np.array_equal(multiplied(lib, w, x[:n]), together[:n])
+        assert np.array_equal(multiplied(library, w, x[:n]), together[:n])
 
 
-def test_tokens_are_rounded_as_the_reference_says(lib, isa):
+def test_tokens_are_rounded_as_the_reference_says(library, isa):
     rng = np.random.default_rng(3)
     x = (rng.standard_normal((6, 160)) * np.logspace(-44, 30, 6)[:, None]).astype(np.float32)
     x[1], x[2, :32], x[3, 5], x[4, 40] = 0, np.arange(32) / 2, np.nan, np.inf
-    room, expected = rounded(lib, x), layout.quantise(x)
+    room, expected = rounded(library, x), layout.quantise(x)
     wide, groups = 256, 8
     a = room[: 6 * wide].view(np.int8).reshape(6, wide)
     scale, weighted = room[6 * wide :].view(np.float32).reshape(3, 6, groups)[:2]
@@ -113,10 +93,10 @@ def test_tokens_are_rounded_as_the_reference_says(lib, isa):
     assert not scale[:, 5:].any()
 
 
-def test_what_is_not_finite_stays_visible(lib, isa):
+def test_what_is_not_finite_stays_visible(library, isa):
     w, x = q4_parts(np.random.default_rng(4), 16, 128), np.ones((2, 128), np.float32)
     x[1, 3] = np.inf
-    y = multiplied(lib, w, x)
+    y = multiplied(library, w, x)
     assert np.isfinite(y[0]).all()
     assert np.isnan(y[1]).all()
 
@@ -151,10 +131,10 @@ def test_fma_rounds_once():
     assert layout.fma(np.float32(1 + 2**-23), np.float32(1 + 2**-23), np.float32(2**-25)) == np.float32(1 + 2**-22)
 
 
-def test_every_task_of_the_pool_runs_once_from_many_callers(lib):
-    lib.set_threads(3)
+def test_every_task_of_the_pool_runs_once_from_many_callers(library):
+    library.set_threads(3)
     cells = np.zeros((4, 50), dtype=np.int64)
-    callers = [threading.Thread(target=lib.call.phi_pool_count, args=(row.ctypes.data, 50, 400)) for row in cells]
+    callers = [threading.Thread(target=library.call.phi_pool_count, args=(row.ctypes.data, 50, 400)) for row in cells]
     for caller in callers:
         caller.start()
     for caller in callers:
@@ -163,7 +143,7 @@ def test_every_task_of_the_pool_runs_once_from_many_callers(lib):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
-def test_a_forked_child_has_threads_of_its_own(lib):
+def test_a_forked_child_has_threads_of_its_own(library):
     program = (
         "import os, numpy as np; from phidelity.kernels.library import kernels\n"
         "lib = kernels(); lib.set_threads(2); cells = np.zeros(9, dtype=np.int64)\n"
@@ -222,24 +202,24 @@ def exact_attention(q: np.ndarray, k: np.ndarray, v: np.ndarray, start: int) -> 
 class Scene:
     """A sequence of `start` + `n` tokens in blocks that lie anywhere, and the queries of its last `n`."""
 
-    def __init__(self, lib: Library, *, n: int, start: int, heads: tuple[int, int, int], as_bytes: bool) -> None:
+    def __init__(self, library: Library, *, n: int, start: int, heads: tuple[int, int, int], as_bytes: bool) -> None:
         n_heads, self.n_kv_heads, head_dim = heads
         rng, length = np.random.default_rng(n), start + n
-        self.lib, self.start = lib, start
+        self.library, self.start = library, start
         self.q = rng.standard_normal((n, n_heads, head_dim)).astype(np.float32)
         self.k, self.v = rng.standard_normal((2, length, self.n_kv_heads, head_dim)).astype(np.float32)
         self.table = rng.permutation(length // 32 + 4)[: -(-length // 32)].astype(np.int64)
         self.cache = Cache.empty(length // 32 + 4, self.n_kv_heads, head_dim, as_bytes=as_bytes)
         at = np.arange(length)
         cells = self.table[at // 32] * 32 + at % 32
-        self.cache.store(lib, self.k.ctypes.data, self.v.ctypes.data, self.n_kv_heads * head_dim, cells)
+        self.cache.store(library, self.k.ctypes.data, self.v.ctypes.data, self.n_kv_heads * head_dim, cells)
 
     def attend(self, *pieces: int) -> np.ndarray:
         """The queries' results, computed in pieces of these lengths."""
         y, first, stride = np.full_like(self.q, np.nan), 0, self.q[0].size
         for n in pieces:
             span = Span(first, n, self.start + first, self.table)
-            attend(self.lib, self.cache, self.q.ctypes.data, stride, y.ctypes.data, stride, self.q.shape[1], [span])
+            attend(self.library, self.cache, self.q.ctypes.data, stride, y.ctypes.data, stride, self.q.shape[1], [span])
             first += n
         return y
 
@@ -247,21 +227,21 @@ class Scene:
 @pytest.mark.parametrize("heads", [(8, 2, 128), (4, 4, 16), (6, 2, 48)])
 @pytest.mark.parametrize(("n", "start"), [(1, 70), (40, 33), (5, 0), (19, 109)])
 @pytest.mark.parametrize(("as_bytes", "error"), [(False, 3e-6), (True, 0.03)])
-def test_attention_is_that_of_its_definition(lib, isa, heads, n, start, as_bytes, error):
-    scene = Scene(lib, n=n, start=start, heads=heads, as_bytes=as_bytes)
+def test_attention_is_that_of_its_definition(library, isa, heads, n, start, as_bytes, error):
+    scene = Scene(library, n=n, start=start, heads=heads, as_bytes=as_bytes)
     assert np.abs(scene.attend(n) - exact_attention(scene.q, scene.k, scene.v, start)).max() < error
 
 
 @pytest.mark.parametrize("as_bytes", [False, True])
-def test_attention_has_the_same_bits_however_a_prompt_is_cut(lib, isa, as_bytes):
-    scene = Scene(lib, n=37, start=50, heads=(8, 2, 128), as_bytes=as_bytes)
+def test_attention_has_the_same_bits_however_a_prompt_is_cut(library, isa, as_bytes):
+    scene = Scene(library, n=37, start=50, heads=(8, 2, 128), as_bytes=as_bytes)
     whole = scene.attend(37)
     assert np.array_equal(whole, scene.attend(*[1] * 37))
     assert np.array_equal(whole, scene.attend(20, 17))
 
 
-def test_a_stored_byte_is_within_half_a_step_of_its_value(lib, isa):
-    scene = Scene(lib, n=1, start=31, heads=(2, 2, 16), as_bytes=True)
+def test_a_stored_byte_is_within_half_a_step_of_its_value(library, isa):
+    scene = Scene(library, n=1, start=31, heads=(2, 2, 16), as_bytes=True)
     data, scales = scene.cache.arrays
     keys, values = data[scene.table[0]].astype(np.float32)
     key_scales, value_scales = scales[scene.table[0]]
