@@ -8,14 +8,14 @@ from collections.abc import AsyncGenerator
 from typing import Any
 
 from starlette.requests import Request as HttpRequest
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from phidelity.completion import Completion
 from phidelity.engine.worker import Piece
 from phidelity.server import messages, tokens, tools
 from phidelity.server.answer import Answer
 from phidelity.server.errors import ApiError
-from phidelity.server.events import DONE, EventStream, event, with_pings
+from phidelity.server.events import DONE, event, send, with_pings
 from phidelity.server.protocol import ChatRequest, refuse
 from phidelity.server.service import Service
 
@@ -39,13 +39,7 @@ async def chat(service: Service, body: ChatRequest, http: HttpRequest, headers: 
     ids = await service.ids(messages.conversation(body.messages, preamble), room=1)
     answer = service.answer([ids], params, body.n or 1, is_streamed=bool(body.stream), allow=allow)
     reply = ChatReply(service, body, answer, may_call=offered is not None)
-    if body.stream:
-        return EventStream(answer, reply.events(), headers)
-    try:
-        completions = await answer.completions(http.receive)
-        return JSONResponse(reply.whole(completions), headers=headers)
-    finally:
-        answer.close()
+    return await send(answer, reply, bool(body.stream), http.receive, headers)
 
 
 class ChatReply:

@@ -4,11 +4,12 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from typing import Any
+from typing import Any, Protocol
 
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
+from phidelity.completion import Completion
 from phidelity.server.answer import PING, Answer, News
 from phidelity.server.errors import as_api_error
 
@@ -35,6 +36,30 @@ async def with_pings(answer: Answer) -> AsyncIterator[News | bytes]:
         elif time.monotonic() - last > PING:
             last = time.monotonic()
             yield b": ping\n\n"
+
+
+class Reply(Protocol):
+    """What a route makes of an answer."""
+
+    def events(self) -> AsyncGenerator[bytes]:
+        """The answer as it comes."""
+        ...
+
+    def whole(self, completions: list[Completion]) -> Mapping[str, Any]:
+        """The answer at its end."""
+        ...
+
+
+async def send(
+    answer: Answer, reply: Reply, is_streamed: bool, receive: Receive, headers: Mapping[str, str]
+) -> Response:
+    """The response of a route, as a stream or whole; the answer is closed whatever happens."""
+    if is_streamed:
+        return EventStream(answer, reply.events(), headers)
+    try:
+        return JSONResponse(reply.whole(await answer.completions(receive)), headers=dict(headers))
+    finally:
+        answer.close()
 
 
 class EventStream(Response):

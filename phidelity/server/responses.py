@@ -11,12 +11,13 @@ from typing import Any, Literal
 
 from pydantic import Field
 from starlette.requests import Request as HttpRequest
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
+from phidelity.completion import Completion
 from phidelity.server import messages
 from phidelity.server.answer import Answer
 from phidelity.server.errors import ApiError
-from phidelity.server.events import EventStream, event, with_pings
+from phidelity.server.events import event, send, with_pings
 from phidelity.server.protocol import Body, ChatMessage, Sampling
 from phidelity.server.service import Service
 
@@ -73,13 +74,7 @@ async def respond(service: Service, body: ResponsesRequest, http: HttpRequest, h
     ids = await service.ids(messages.conversation(_turns(body)), room=1)
     answer = service.answer([ids], params, 1, is_streamed=bool(body.stream), allow=allow)
     reply = Reply(service, body, answer)
-    if body.stream:
-        return EventStream(answer, reply.events(), headers)
-    try:
-        (completion,) = await answer.completions(http.receive)
-        return JSONResponse(reply.whole(completion.text, completion.finish_reason), headers=headers)
-    finally:
-        answer.close()
+    return await send(answer, reply, bool(body.stream), http.receive, headers)
 
 
 def _refuse(body: ResponsesRequest) -> None:
@@ -131,7 +126,12 @@ class Reply:
             "error": None,
         }
 
-    def whole(self, text: str, reason: str) -> dict[str, Any]:
+    def whole(self, completions: list[Completion]) -> dict[str, Any]:
+        """The one answer, complete."""
+        (completion,) = completions
+        return self._finished(completion.text, completion.finish_reason)
+
+    def _finished(self, text: str, reason: str) -> dict[str, Any]:
         """The response when it is done."""
         used = self._answer.usage()
         usage = {
@@ -166,7 +166,7 @@ class Reply:
                 yield self._event("response.output_text.delta", **where, delta=news.piece.text, logprobs=[])
         if self._answer.is_left:
             return
-        done = self.whole(text, reason)
+        done = self._finished(text, reason)
         yield self._event("response.output_text.done", **where, text=text, logprobs=[])
         yield self._event("response.content_part.done", **where, part=_part(text))
         yield self._event("response.output_item.done", output_index=0, item=done["output"][0])

@@ -10,14 +10,14 @@ from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
 from starlette.requests import Request as HttpRequest
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from phidelity.completion import Completion, Prompt
 from phidelity.records import whole_characters
 from phidelity.server import tokens
 from phidelity.server.answer import Answer
 from phidelity.server.errors import ApiError
-from phidelity.server.events import DONE, EventStream, event, with_pings
+from phidelity.server.events import DONE, event, send, with_pings
 from phidelity.server.protocol import TEXT_TOKENS, TextRequest, refuse
 from phidelity.server.service import Service
 
@@ -36,13 +36,7 @@ async def text(service: Service, body: TextRequest, http: HttpRequest, headers: 
     allow = await service.held(body.response_format)
     answer = service.answer(ids, params, body.n or 1, is_streamed=bool(body.stream), allow=allow)
     reply = TextReply(service, body, answer)
-    if body.stream:
-        return EventStream(answer, reply.events(), headers)
-    try:
-        completions = await answer.completions(http.receive)
-        return JSONResponse(reply.whole(completions), headers=headers)
-    finally:
-        answer.close()
+    return await send(answer, reply, bool(body.stream), http.receive, headers)
 
 
 def _prompts(body: TextRequest) -> list[Prompt]:
