@@ -29,7 +29,7 @@ def test_all_parts_run_at_a_tiny_shape_without_pydantic_and_zstandard(tmp_path: 
     assert [what for what, row in rows.items() if "failed" in row] == ["float8@16"]
     assert rows["train@16"]["tokens_a_step"] == 64
     assert rows["train@16"]["ours"] > 0
-    assert rows["train@16"]["mfu_of_product"]["full"] >= rows["train@16"]["mfu_of_product"]["causal"] >= 0
+    assert rows["train@16"]["mfu_of_product"]["full"] > rows["train@16"]["mfu_of_product"]["causal"] > 0
     assert abs(rows["parity"]["gap"]) < 0.05
 
 

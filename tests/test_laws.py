@@ -67,7 +67,7 @@ def test_every_module_says_what_it_knows_and_public_things_are_documented(path: 
 
 def test_only_the_command_line_prints() -> None:
     # The GPU benchmarks are commands of their own: they run where the packages behind `phi` are missing.
-    allowed = {"terminal.py", "gpu_infer.py", "gpu_train.py"}
+    allowed = {"terminal.py", "gpu.py"}
     for path in PACKAGE.rglob("*.py"):
         if path.name in allowed:
             continue

@@ -10,10 +10,9 @@ its figures mean nothing. The file is long because it is one command on a bare m
 measures.
 """
 
-import argparse
-import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from phidelity.bench.bare import stand_in
@@ -25,6 +24,7 @@ import torch  # noqa: E402
 import torch.nn.functional as F  # noqa: E402
 from torch import Tensor  # noqa: E402
 
+from phidelity.bench.gpu import Rows, command, in_order, timed  # noqa: E402
 from phidelity.completion import SamplingParams  # noqa: E402
 from phidelity.engine.engine import Engine  # noqa: E402
 from phidelity.engine.runner import Runner  # noqa: E402
@@ -53,6 +53,10 @@ class Setting(NamedTuple):
     """Tokens of the single request."""
 
 
+SETTING = Setting(PHI_4, torch.device("cuda"), torch.bfloat16, 256, (100, 1024), 256)
+TINY_SETTING = Setting(TINY, torch.device("cpu"), torch.float32, 6, (4, 12), 8)
+
+
 class StaticAttend:
     """Attention of one sequence's newest token over a cache of fixed length: nothing in it depends on the position."""
 
@@ -74,50 +78,19 @@ class StaticAttend:
 
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     """Measure, print a table and one JSON line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tiny", action="store_true", help="every part at a tiny shape on the CPU")
-    parser.add_argument("--out", help="a file for the JSON")
-    options = parser.parse_args(arguments)
-    if not options.tiny and not torch.cuda.is_available():
-        parser.error("no GPU here; --tiny runs on the CPU")
-    setting = (
-        Setting(TINY, torch.device("cpu"), torch.float32, 6, (4, 12), 8)
-        if options.tiny
-        else Setting(PHI_4, torch.device("cuda"), torch.bfloat16, 256, (100, 1024), 256)
+    return command(
+        "gpu_infer", __doc__, arguments, lambda tiny: measure(TINY_SETTING if tiny else SETTING), STANDING_IN
     )
-    result = {"bench": "gpu_infer", "machine": _machine(), "stand_ins": STANDING_IN, "rows": measure(setting)}
-    for row in result["rows"]:
-        print(" ".join(f"{name}={value}" for name, value in row.items()), flush=True)
-    print(json.dumps(result))
-    if options.out:
-        with open(options.out, "w") as file:
-            json.dump(result, file)
-    return result
 
 
 @torch.inference_mode()
-def measure(setting: Setting) -> list[dict[str, Any]]:
-    """All parts in order; what no longer fits the time, or fails, says so in its row and stops no other."""
-    start = time.perf_counter()
+def measure(setting: Setting) -> Rows:
+    """All parts in order."""
     model = random_model(setting)
-    parts: tuple[tuple[str, Callable[[Setting, Transformer], list[dict[str, Any]]]], ...] = (
-        ("batch1", single_request),
-        ("logits", logits),
-        ("requests", many_requests),
-    )
+    parts = [("batch1", single_request), ("logits", logits), ("requests", many_requests)]
     if setting.device.type == "cuda":
-        parts = (*parts, ("batch1 compiled", compiled_request))
-    rows: list[dict[str, Any]] = []
-    for name, part in parts:
-        if time.perf_counter() - start > DEADLINE:
-            rows.append({"what": name, "skipped": "out of time"})
-            continue
-        try:
-            rows += part(setting, model)
-        except Exception as error:  # one part on a machine never seen before must not cost the others
-            rows.append({"what": name, "failed": f"{type(error).__name__}: {error}"[:300]})
-    rows.append({"what": "all", "seconds": round(time.perf_counter() - start, 1)})
-    return rows
+        parts.append(("batch1 compiled", compiled_request))
+    return in_order([(name, partial(part, setting, model)) for name, part in parts], DEADLINE)
 
 
 def random_model(setting: Setting) -> Transformer:
@@ -135,7 +108,7 @@ def single_request(setting: Setting, model: Transformer) -> list[dict[str, Any]]
     engine = _engine(setting, model, n_rows=1)
     prompt = tuple(range(1, 1 + setting.lengths[0]))
     _generate(engine, [(prompt, setting.n_single)])  # captures the graphs of all lengths
-    by_engine = setting.n_single / _timed(setting, lambda: _generate(engine, [(prompt, setting.n_single)]))
+    by_engine = setting.n_single / timed(setting.device, lambda: _generate(engine, [(prompt, setting.n_single)]))
     by_graph = _graph_speed(setting, model)
     return [
         {"what": name, "ours": round(speed, 2), "unit": "tokens/s", "peer": "bandwidth", "theirs": round(roof, 2),
@@ -156,7 +129,7 @@ def bandwidth(setting: Setting) -> float:
     n = (1 << 32 if setting.device.type == "cuda" else 1 << 24) // 2
     source = torch.zeros(n, dtype=torch.uint8, device=setting.device)
     target = torch.empty_like(source)
-    return max(2 * n / _timed(setting, lambda: target.copy_(source)) for _ in range(8))
+    return max(2 * n / timed(setting.device, lambda: target.copy_(source)) for _ in range(8))
 
 
 def _graph_speed(setting: Setting, model: Transformer) -> float:
@@ -188,7 +161,7 @@ def _graph_speed(setting: Setting, model: Transformer) -> float:
         for _ in range(setting.n_single):
             replay()
 
-    return setting.n_single / _timed(setting, run)
+    return setting.n_single / timed(setting.device, run)
 
 
 def logits(setting: Setting, model: Transformer) -> list[dict[str, Any]]:
@@ -241,7 +214,7 @@ def many_requests(setting: Setting, model: Transformer) -> list[dict[str, Any]]:
 def _our_seconds(setting: Setting, model: Transformer, load: Sequence[tuple[tuple[int, ...], int]]) -> float:
     engine = _engine(setting, model, n_rows=min(256, setting.n_requests))
     _generate(engine, [(load[0][0], 4)])
-    return _timed(setting, lambda: _generate(engine, load))
+    return timed(setting.device, lambda: _generate(engine, load))
 
 
 def _their_seconds(setting: Setting, model: Transformer, load: Sequence[tuple[tuple[int, ...], int]]) -> float:
@@ -254,7 +227,7 @@ def _their_seconds(setting: Setting, model: Transformer, load: Sequence[tuple[tu
     manager.start()
     try:
         _their_turn(manager, [(load[0][0], 4)], "warm")
-        return _timed(setting, lambda: _their_turn(manager, load))
+        return timed(setting.device, lambda: _their_turn(manager, load))
     finally:
         manager.stop(block=True)
 
@@ -309,21 +282,6 @@ def _generate(engine: Engine, load: Sequence[tuple[tuple[int, ...], int]]) -> No
 
 def _plain(model: Transformer, tokens: Tensor) -> Tensor:
     return model.logits(model(tokens, torch.arange(tokens.shape[1], device=tokens.device)[None], CausalAttend()))
-
-
-def _timed(setting: Setting, work: Callable[[], Any]) -> float:
-    if setting.device.type == "cuda":
-        torch.cuda.synchronize()
-    start = time.perf_counter()
-    work()
-    if setting.device.type == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - start
-
-
-def _machine() -> dict[str, Any]:
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    return {"gpu": gpu, "torch": torch.__version__}
 
 
 if __name__ == "__main__":

@@ -9,12 +9,8 @@ torch and numpy suffice. `--tiny` runs every part on the CPU at a tiny shape, to
 nothing.
 """
 
-import argparse
-import gc
-import json
 import statistics
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -24,8 +20,9 @@ STANDING_IN = stand_in()
 
 import torch  # noqa: E402 (the stand-ins come first)
 
+from phidelity.bench.gpu import Rows, command, in_order, timed  # noqa: E402
 from phidelity.data.batch import Batch  # noqa: E402
-from phidelity.model.config import PHI_4, ModelConfig, flop_per_token  # noqa: E402
+from phidelity.model.config import PHI_4, FlopPerToken, ModelConfig, flop_per_token  # noqa: E402
 from phidelity.model.transformer import Transformer  # noqa: E402
 from phidelity.train.checkpointing import State  # noqa: E402
 from phidelity.train.loop import update  # noqa: E402
@@ -62,61 +59,36 @@ class Setting(NamedTuple):
     compile: bool
 
 
+SETTING = Setting(PHI_4, SMALL, torch.device("cuda"), (4096, 1024), 16384, 8, 300, compile=True)
+TINY_SETTING = Setting(TINY, TINY, torch.device("cpu"), (16, 8), 32, 2, 3, compile=False)
+
+
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     """Measure, print a table and one JSON line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tiny", action="store_true", help="every part at a tiny shape on the CPU")
-    parser.add_argument("--out", help="a file for the JSON")
-    options = parser.parse_args(arguments)
-    if not options.tiny and not torch.cuda.is_available():
-        parser.error("no GPU here; --tiny runs on the CPU")
-    setting = (
-        Setting(TINY, TINY, torch.device("cpu"), (16, 8), 32, 2, 3, compile=False)
-        if options.tiny
-        else Setting(PHI_4, SMALL, torch.device("cuda"), (4096, 1024), 16384, 8, 300, compile=True)
+    return command(
+        "gpu_train", __doc__, arguments, lambda tiny: measure(TINY_SETTING if tiny else SETTING), STANDING_IN
     )
-    result = {"bench": "gpu_train", "machine": _machine(), "stand_ins": STANDING_IN, "rows": measure(setting)}
-    for row in result["rows"]:
-        print(" ".join(f"{name}={value}" for name, value in row.items()), flush=True)
-    print(json.dumps(result))
-    if options.out:
-        with open(options.out, "w") as file:
-            json.dump(result, file)
-    return result
 
 
-def measure(setting: Setting) -> list[dict[str, Any]]:
-    """All parts in order; what no longer fits the time, or fails, says so in its row and stops no other."""
-    start = time.perf_counter()
+def measure(setting: Setting) -> Rows:
+    """All parts in order."""
     product = matrix_product(setting)
-    rows: list[dict[str, Any]] = [{"what": "product", "ours": round(product / 1e12, 1), "unit": "TFLOP/s"}]
-    parts: list[tuple[str, Callable[[], dict[str, Any]]]] = [
-        (f"train@{length}", partial(full_step, setting, length, product)) for length in setting.lengths
-    ]
-    parts.append(("parity", lambda: parity(setting)))
+    parts = [(f"train@{length}", partial(full_step, setting, length, product)) for length in setting.lengths]
+    parts.append(("parity", partial(parity, setting)))
     length = setting.lengths[0]
-    parts.append((f"float8@{length}", lambda: full_step(setting, length, product, float8=True)))
-    for name, part in parts:
-        if time.perf_counter() - start > DEADLINE:
-            rows.append({"what": name, "skipped": "out of time"})
-            continue
-        try:
-            rows.append({"what": name} | part())
-        except Exception as error:  # one part on a machine never seen before must not cost the others
-            rows.append({"what": name, "failed": f"{type(error).__name__}: {error}"[:300]})
-        _release()
-    rows.append({"what": "all", "seconds": round(time.perf_counter() - start, 1)})
-    return rows
+    parts.append((f"float8@{length}", partial(full_step, setting, length, product, float8=True)))
+    row = {"what": "product", "ours": float(f"{product / 1e12:.3g}"), "unit": "TFLOP/s"}
+    return [row, *in_order(parts, DEADLINE)]
 
 
 def matrix_product(setting: Setting) -> float:
     """Floating-point operations a second of a large bf16 product, the best of eight."""
     n = 8192 if setting.device.type == "cuda" else 256
     a, b = (torch.randn(n, n, device=setting.device, dtype=torch.bfloat16) for _ in range(2))
-    return max(2 * n**3 / _timed(setting, lambda: a @ b) for _ in range(8))
+    return max(2 * n**3 / timed(setting.device, lambda: a @ b) for _ in range(8))
 
 
-def full_step(setting: Setting, length: int, product: float, *, float8: bool = False) -> dict[str, Any]:
+def full_step(setting: Setting, length: int, product: float, *, float8: bool = False) -> Rows:
     """Tokens a second of whole updates, the median of three after two that warm up."""
     scale = ScaleConfig(recompute="full", compile=setting.compile, float8=float8)
     state = State.begin(prepare(fresh(setting.config, setting.device), scale), LOW_MEMORY)
@@ -130,24 +102,28 @@ def full_step(setting: Setting, length: int, product: float, *, float8: bool = F
     def step() -> None:
         update(state, token_objective, batches, lr=1e-5, clip=1.0)
 
-    seconds = statistics.median([_timed(setting, step) for _ in range(5)][2:])
+    seconds = statistics.median([timed(setting.device, step) for _ in range(5)][2:])
     speed, flop = n_tokens / seconds, flop_per_token(setting.config, length)
     memory = torch.cuda.max_memory_allocated() if setting.device.type == "cuda" else 0
-    return {
+    row = {
+        "what": f"{'float8' if float8 else 'train'}@{length}",
         "ours": round(speed, 1),
         "unit": "tokens/s",
         "tokens_a_step": n_tokens,
-        "tflops": {"causal": round(speed * flop.causal / 1e12, 1), "full": round(speed * flop.full / 1e12, 1)},
-        "mfu_of_989": {"causal": round(speed * flop.causal / PEAK, 3), "full": round(speed * flop.full / PEAK, 3)},
-        "mfu_of_product": {
-            "causal": round(speed * flop.causal / product, 3),
-            "full": round(speed * flop.full / product, 3),
-        },
+        "tflops": _both(speed, flop, 1e12),
+        "mfu_of_989": _both(speed, flop, PEAK),
+        "mfu_of_product": _both(speed, flop, product),
         "peak_gib": round(memory / 2**30, 1),
     }
+    return [row]
 
 
-def parity(setting: Setting) -> dict[str, Any]:
+def _both(speed: float, flop: FlopPerToken, unit: float) -> dict[str, float]:
+    """Operations a second over `unit`, with causal and with full credit, to three figures."""
+    return {name: float(f"{speed * value / unit:.3g}") for name, value in flop._asdict().items()}
+
+
+def parity(setting: Setting) -> Rows:
     """Mean final losses over three seeds, of fp32 masters and of the low-memory path, and the spread between seeds."""
     finals: dict[str, list[float]] = {"fp32": [], "low_memory": []}
     for seed in range(3):
@@ -155,7 +131,8 @@ def parity(setting: Setting) -> dict[str, Any]:
             finals[name].append(_final_loss(setting, optim, seed))
     spread = statistics.stdev(finals["fp32"])
     gaps = [low - exact for low, exact in zip(finals["low_memory"], finals["fp32"], strict=True)]
-    return {
+    row = {
+        "what": "parity",
         "ours": round(statistics.mean(finals["low_memory"]), 4),
         "unit": "nats",
         "peer": "fp32 masters",
@@ -164,6 +141,7 @@ def parity(setting: Setting) -> dict[str, Any]:
         "gap_by_seed": [round(gap, 4) for gap in gaps],
         "deviation_between_seeds": round(spread, 4),
     }
+    return [row]
 
 
 def _final_loss(setting: Setting, optim: OptimConfig, seed: int) -> float:
@@ -210,30 +188,6 @@ def _as_batch(tokens: torch.Tensor) -> Batch:
     positions = torch.arange(length).expand(rows, -1)
     ones, zeros = torch.ones(rows, length), torch.zeros(rows, length, dtype=torch.long)
     return Batch(tokens[:, :-1], tokens[:, 1:], ones, positions, zeros)
-
-
-def _timed(setting: Setting, work: Callable[[], Any]) -> float:
-    _synchronise(setting)
-    start = time.perf_counter()
-    work()
-    _synchronise(setting)
-    return time.perf_counter() - start
-
-
-def _synchronise(setting: Setting) -> None:
-    if setting.device.type == "cuda":
-        torch.cuda.synchronize()
-
-
-def _release() -> None:
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-
-
-def _machine() -> dict[str, Any]:
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    return {"gpu": gpu, "torch": torch.__version__}
 
 
 if __name__ == "__main__":
