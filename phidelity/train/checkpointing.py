@@ -224,8 +224,7 @@ def _read_tensors(folder: Path, state: State) -> None:
     tensors = state.tensors()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "torch.distributed is disabled")
-        load_divided(tensors, checkpoint_id=folder, no_dist=state.world.size == 1)
-    state.load(tensors)
+        load_divided(tensors, checkpoint_id=folder, no_dist=state.world.size == 1)  # in place
 
 
 def _divided_like(value: Tensor, mine: Tensor) -> Tensor:
