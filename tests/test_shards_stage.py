@@ -1,5 +1,6 @@
 import json
 
+import numpy as np
 import pytest
 
 from phidelity.config import UserError
@@ -65,6 +66,18 @@ def test_long_organic_documents_are_in_both(inputs, tmp_path):
     assert web.n_documents == 200
     assert n_long
     assert long.n_documents == 20 + n_long
+
+
+def test_the_longest_organic_documents_are_weighed_up_by_a_share_of_their_own(inputs, tmp_path):
+    config = ShardsConfig(shares=SHARES, validation_share=0.0, long_tokens=30, longer_tokens=60)
+    run(config, inputs, tmp_path / "out")
+    lengths = {}
+    for name in ("web", "long", "longer"):
+        ends = open_shard(tmp_path / "out", name).ends
+        lengths[name] = np.diff(ends, prepend=0).tolist()
+    assert sorted(lengths["longer"]) == sorted(n for n in lengths["web"] if n >= 60) != []
+    n_made = 20  # long when made, in no other group
+    assert len(lengths["long"]) == n_made + sum(n >= 30 for n in lengths["web"])
 
 
 def test_the_plan_says_how_often_each_group_is_repeated(inputs, tmp_path):

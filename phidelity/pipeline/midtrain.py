@@ -2,8 +2,8 @@
 
 The rotary base grows, the rate is a tenth, and 30 % of the tokens are naturally long documents while 70 % recall
 the pretraining mixture; the report found natural length better than short samples glued together. The losses on
-held-out documents in rows of the new length are told before and after; answers over long contexts are asked for by
-`phi eval longcontext-8k` of either model.
+held-out documents in rows of the new length are told before and after, and so is what the model makes of problems
+over a context of that length (`eval/long_answers.py`). A chat model talks about such by `phi eval longcontext-8k`.
 """
 
 from pathlib import Path
@@ -13,9 +13,12 @@ from pydantic import Field
 
 from phidelity.checkpoint.open import open_checkpoint
 from phidelity.device import training_device
+from phidelity.eval.long_answers import LongAnswers, long_answers
 from phidelity.model.transformer import Transformer
 from phidelity.progress import SILENT, Progress
+from phidelity.tokenizer.bpe import Tokenizer
 from phidelity.train.loop import Metrics
+from phidelity.train.parallel import World, whole
 from phidelity.train.shards import ShardTrainingConfig, held_out_loss, train_on_shards
 
 
@@ -34,15 +37,23 @@ def midtrain(
     shape = weights.config.model_copy(update={"context_len": config.context_len, "rope_theta": config.rope_theta})
     longer = Transformer(shape)
     longer.load_state_dict(weights.state_dict())
-    before = _before(weights, shards, config)
+    before, answered = _before(weights, words, shards, config)
     told = train_on_shards(longer, words, config, shards=shards, seed=seed, out=out, name="midtrain", progress=progress)
-    return told | {"validation_before": before}
+    full = whole(longer, World.current())
+    after = long_answers(full.to(training_device()), words, config.context_len) if full else {}
+    both = {
+        kind: {"before": answered[kind]._asdict(), "after": found._asdict()} for kind, found in sorted(after.items())
+    }
+    return told | {"validation_before": before, "long_context": both}
 
 
-def _before(weights: Transformer, shards: Path, config: MidtrainConfig) -> Metrics:
-    """Losses of the model as it came, its own rotary base at positions it never saw, by group."""
-    shape = weights.config.model_copy(update={"context_len": config.context_len})
-    longer = Transformer(shape)
+def _before(
+    weights: Transformer, words: Tokenizer, shards: Path, config: MidtrainConfig
+) -> tuple[Metrics, dict[str, LongAnswers]]:
+    """The model as it came, its own rotary base at positions it never saw: losses by group, and long contexts."""
+    longer = Transformer(weights.config.model_copy(update={"context_len": config.context_len}))
     longer.load_state_dict(weights.state_dict())
-    losses = held_out_loss(longer.to(training_device()), shards, config)
-    return {key.removeprefix("validation/"): value for key, value in losses.items()}
+    longer.to(training_device())
+    losses = held_out_loss(longer, shards, config)
+    answered = long_answers(longer, words, config.context_len) if World.current().is_first else {}
+    return {key.removeprefix("validation/"): value for key, value in losses.items()}, answered

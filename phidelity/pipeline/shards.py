@@ -2,9 +2,9 @@
 
 The groups are those of phi-4's Table 5 (report §3.2): web, web_rewrites, synthetic, code, acquired. Naturally long
 documents are kept for midtraining as the group `long` (§3.3): those marked so when they were made, which nothing
-else reads, and organic ones of enough tokens, which pretraining reads too, in windows. Which documents are held
-out is decided by the hash of their id. The shards that stage `corpus` left are tokenised by anyone (`data/scale.py`),
-then joined in their order.
+else reads, and organic ones of enough tokens, which pretraining reads too, in windows; the longest of these are the
+group `longer` as well, whose share weighs them up. Which documents are held out is decided by the hash of their id.
+The shards that stage `corpus` left are tokenised by anyone (`data/scale.py`), then joined in their order.
 """
 
 import os
@@ -34,6 +34,8 @@ class ShardsConfig(Config):
     """Share of documents held out for validation losses (ours)."""
     long_tokens: int = Field(default=0, ge=0)
     """Organic documents of at least so many tokens join the long ones of midtraining (phi-4: 8192); 0: none."""
+    longer_tokens: int = Field(default=0, ge=0)
+    """Those of at least so many are the group `longer` besides, to be weighed up (phi-4: 16384); 0: none."""
     shares: dict[str, float] = PHI4_SHARES
     """Shares of pretraining tokens by group (phi-4: Table 5)."""
     expected: dict[str, int] = Field(default_factory=dict)
@@ -85,10 +87,10 @@ def _parts(config: ShardsConfig, work: Path, tokenizer: Path, corpus: Path, synt
             "path": os.path.relpath(folder / DOCUMENTS, work),
             "offset": offset,
             "size": size,
-            "organic": folder == corpus,
             "tokenizer": os.path.relpath(tokenizer, work),
             "validation_share": config.validation_share,
-            "long_tokens": config.long_tokens,
+            "long_tokens": config.long_tokens if folder == corpus else 0,
+            "longer_tokens": config.longer_tokens if folder == corpus else 0,
         }
         for part, (folder, offset, size) in enumerate(parts)
     }

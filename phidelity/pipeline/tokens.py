@@ -16,7 +16,8 @@ from phidelity.data.shards import ShardWriter
 from phidelity.records import Document, read_records
 from phidelity.tokenizer.bpe import Tokenizer
 
-LONG = "long"
+LONG, LONGER = "long", "longer"
+"""Documents for midtraining; the longer ones are in both, so that a share of their own weighs them up."""
 NATIVE = ("en", "und", "")
 """Languages that do not count as multilingual: English, and none that could be told, as of code."""
 KEPT, HELD_OUT = "kept", "held_out"
@@ -32,8 +33,7 @@ def tokenise(argument: Any, out: Path) -> dict[str, int]:
     for number, document in enumerate(documents):
         ids = np.array([*words.encode(document.text), words.endoftext], dtype="<u4")
         split = HELD_OUT if is_held_out(document.id, argument["validation_share"]) else KEPT
-        long_tokens = argument["long_tokens"] if argument["organic"] else 0
-        for group in groups_of(document, len(ids), long_tokens):
+        for group in groups_of(document, len(ids), argument["long_tokens"], argument["longer_tokens"]):
             if (split, group) not in writers:
                 writers[split, group] = ShardWriter(out / split, group)
             writers[split, group].add(document.id, ids, (argument["part"], number))
@@ -43,17 +43,17 @@ def tokenise(argument: Any, out: Path) -> dict[str, int]:
     return {**counts, **foreign}
 
 
-def groups_of(document: Document, n_tokens: int, long_tokens: int) -> list[str]:
-    """The groups that a document belongs to; one of at least `long_tokens` (0: none) is long too."""
+def groups_of(document: Document, n_tokens: int, long_tokens: int, longer_tokens: int) -> list[str]:
+    """The groups that a document belongs to; one of at least `long_tokens` (0: none) is long too, or longer."""
     group = document.meta.get("group")
     if group not in PHI4_SHARES:
         raise UserError(
             f"Document {document.id} has the group {group!r}; expected one of {', '.join(PHI4_SHARES)}. "
             "Make the documents again."
         )
-    if document.meta.get("long"):
-        return [LONG]
-    return [group, LONG] if 0 < long_tokens <= n_tokens else [group]
+    own = [LONG] if document.meta.get("long") else [group]
+    reached = [LONG] * (0 < long_tokens <= n_tokens) + [LONGER] * (0 < longer_tokens <= n_tokens)
+    return list(dict.fromkeys([*own, *reached]))
 
 
 def is_held_out(document_id: str, share: float) -> bool:
