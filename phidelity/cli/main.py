@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from phidelity.cli import chat, check, checkpoint, model, road, scores, serve, tools
+from phidelity.cli import chat, check, checkpoint, model, road, scores, serve, study, tools
 from phidelity.config import UserError
 from phidelity.pipeline.manifest import ROAD
 
@@ -20,7 +20,7 @@ from phidelity.pipeline.manifest import ROAD
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 COMMANDS = (
-    road.run, road.status, road.plan,
+    road.run, road.status, road.plan, study.study,
     checkpoint.inspect, check.check, checkpoint.convert,
     model.generate, chat.chat, serve.serve,
     scores.evaluate, scores.grade, scores.compare, scores.import_prompts,

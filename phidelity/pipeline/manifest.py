@@ -167,11 +167,11 @@ def versions() -> dict[str, str]:
 
 
 def _code_digest() -> str:
-    """Hash of the package's own files; recipes are left out, since a run keeps its own."""
+    """Hash of the package's own files; recipes and studies are left out, since a run keeps its own."""
     root = Path(phidelity.__path__[0])
     digest = hashlib.sha256()
     for path in sorted(root.rglob("*")):
-        if path.is_file() and not {"__pycache__", "recipes"} & set(path.relative_to(root).parts):
+        if path.is_file() and not {"__pycache__", "recipes", "studies"} & set(path.relative_to(root).parts):
             digest.update(f"{path.relative_to(root).as_posix()}\0{file_sha256(path)}\n".encode())
     return digest.hexdigest()
 

@@ -98,6 +98,8 @@ class Recipe(Config):
     """What the recipe is for."""
     seed: int = Field(default=0, ge=0, lt=2**63)
     """All that is random follows from it."""
+    seeds: dict[str, int] = Field(default_factory=dict)
+    """Seeds of single stages by name, where they differ: a study keeps its data while it varies the training."""
     model: ModelConfig | None = None
     """The architecture that pretraining begins with."""
     judge: CompleterConfig | None = None
@@ -211,6 +213,11 @@ def check(recipe: Recipe, stages: Sequence[Stage]) -> list[str]:
     """What does not fit together in a recipe whose tables are each valid."""
     here = present(recipe, stages)
     mistakes = [mistake for index, stage in enumerate(here) for mistake in _missing(recipe, stage, here[:index])]
+    names = [stage.name for stage in here]
+    mistakes += [
+        f"seeds names {name!r}, which is no stage of the recipe; expected some of: {', '.join(names)}."
+        for name in sorted(set(recipe.seeds) - set(names))
+    ]
     return [*mistakes, *_training(recipe), *_contexts(recipe), *_vocabulary(recipe), *_named(recipe, here)]
 
 

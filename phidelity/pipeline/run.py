@@ -17,6 +17,7 @@ from phidelity.data.scale import ALONE, Crew, PartDone
 from phidelity.device import make_repeatable
 from phidelity.pipeline.manifest import (
     MANIFEST,
+    Ingredients,
     Manifest,
     read_manifest,
     versions,
@@ -56,6 +57,7 @@ def run(
     until: str | None = None,
     only: str | None = None,
     force: Sequence[str] = (),
+    given: Mapping[str, Ingredients] | None = None,
     environment: Mapping[str, str] | None = None,
     crew: Crew = ALONE,
     progress: Progress = SILENT,
@@ -63,11 +65,11 @@ def run(
 ) -> list[Manifest]:
     """Bring the run at `out` to the end of the road, or `until` a stage, or do `only` one whose inputs stand.
 
-    `force` redoes stages and all that depends on them; `text` is the recipe as written; `environment` holds the
-    keys that the recipe names; `crew` does the shards of stages that are cut into some; `report` writes card and
-    report, last. Returns the manifests of the stages asked for.
+    `force` redoes stages and all that depends on them; `text` is the recipe as written; `given` says what stages that
+    were made elsewhere were made of; `environment` holds the keys that the recipe names; `crew` does the shards of
+    stages that are cut into some; `report` writes card and report, last. Returns the manifests of the stages asked for.
     """
-    steps = plan(recipe, out, stages)
+    steps = plan(recipe, out, stages, given)
     check_names(steps, [name for name in (until, only, *force) if name])
     asked, forced = choose(steps, until, only), dependents(steps, force)
     ahead = [step for step in asked if step in forced or not read_manifest(step.folder)]
@@ -76,7 +78,7 @@ def run(
     if world.size > 1:
         _check_ranks(asked, world)
     if not world.is_first:
-        return _follow(Worker(recipe.seed, steps, tables, crew, SILENT), asked[0], world)
+        return _follow(Worker(steps, tables, crew, SILENT), asked[0], world)
     with plain_errors(out):
         out.mkdir(parents=True, exist_ok=True)
         with locked(out):
@@ -84,7 +86,7 @@ def run(
             _discard(out, forced)
             _write_recipe(recipe, text, out)
             _tell_of_changed_code(asked)
-            worker = Worker(recipe.seed, steps, tables, crew, progress)
+            worker = Worker(steps, tables, crew, progress)
             manifests = [worker.stand(step) for step in asked]
             if not _is_fresh(out / CARD, [step.folder / MANIFEST for step in asked]):
                 report(out)
@@ -117,10 +119,12 @@ def run_part(
         return PartDone("all", 0, 0)
     with plain_errors(out):
         _begin_together(step)
-        worker = Worker(recipe.seed, steps, tables_of(recipe, [step], environment or {}), crew, progress)
+        worker = Worker(steps, tables_of(recipe, [step], environment or {}), crew, progress)
         try:
             with worker.arguments(step) as arguments:
-                step.stage.function(step.config, **arguments, seed=recipe.seed, out=step.partial, progress=progress)
+                step.stage.function(
+                    step.config, **arguments, seed=step.ingredients.seed, out=step.partial, progress=progress
+                )
         except PartDone as told:
             return told
     raise AssertionError(f"{only} went on to the end in one part of an array")

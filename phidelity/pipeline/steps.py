@@ -4,7 +4,7 @@ Every fingerprint follows from the recipe and the outside sources alone, so a re
 half-finished run is refused before anything is touched, with the keys that changed and the two ways out.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,8 +35,13 @@ class Step(NamedTuple):
         return list(self.ingredients.inputs)
 
 
-def plan(recipe: Recipe, out: Path, stages: Sequence[Stage] = STAGES) -> list[Step]:
-    """The steps of a run with their ingredients, known before any of them is done."""
+def plan(
+    recipe: Recipe, out: Path, stages: Sequence[Stage] = STAGES, given: Mapping[str, Ingredients] | None = None
+) -> list[Step]:
+    """The steps of a run with their ingredients, known before any of them is done.
+
+    `given` are the ingredients of stages that were made elsewhere, by another recipe, and stand in `out` as links.
+    """
     here = present(recipe, stages)
     steps: list[Step] = []
     for index, stage in enumerate(here):
@@ -47,10 +52,11 @@ def plan(recipe: Recipe, out: Path, stages: Sequence[Stage] = STAGES) -> list[St
             stage=stage.name,
             config=config.model_dump(mode="json"),
             tables={TABLES[key]: table.model_dump(mode="json") for key, table in _tables(recipe, stage).items()},
-            seed=recipe.seed,
+            seed=recipe.seeds.get(stage.name, recipe.seed),
             inputs={name: fingerprints[name] for names in reads.values() for name in names},
             sources=stage.sources(config) if stage.sources else {},
         )
+        ingredients = (given or {}).get(stage.name, ingredients)
         steps.append(Step(stage, config, reads, ingredients, out / stage.name, partial_folder(out, stage.name)))
     return steps
 

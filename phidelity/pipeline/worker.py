@@ -49,10 +49,8 @@ REQUESTS = ANSWERS.with_name("requests.jsonl")
 class Worker:
     """What the stages of one run share while they work."""
 
-    def __init__(
-        self, seed: int, steps: Sequence[Step], tables: Mapping[str, Any], crew: Crew, progress: Progress
-    ) -> None:
-        self._seed, self._steps, self._tables, self._crew, self._progress = seed, steps, tables, crew, progress
+    def __init__(self, steps: Sequence[Step], tables: Mapping[str, Any], crew: Crew, progress: Progress) -> None:
+        self._steps, self._tables, self._crew, self._progress = steps, tables, crew, progress
         self._verified: set[str] = set()
 
     def stand(self, step: Step) -> Manifest:
@@ -100,7 +98,7 @@ class Worker:
         """Do the work of a step in its partial folder; every rank does."""
         with self.arguments(step) as arguments:
             summary = step.stage.function(
-                step.config, **arguments, seed=self._seed, out=step.partial, progress=progress
+                step.config, **arguments, seed=step.ingredients.seed, out=step.partial, progress=progress
             )
         World.current().wait()
         return summary
