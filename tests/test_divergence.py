@@ -1,7 +1,10 @@
 """Comparing models: the walk block by block equals the whole network, and equal models do not diverge."""
 
+import json
+
 import pytest
 import torch
+from checkpoint_world import random_checkpoint
 from gguf_world import CONFIG, HeldWeights
 
 from phidelity.checkpoint.blockwise import hidden_states, logits
@@ -59,3 +62,15 @@ def test_calibration_sees_the_inputs_of_every_matrix() -> None:
 def test_a_text_too_short_is_refused() -> None:
     with pytest.raises(UserError, match="no two tokens"):
         windows_of([5], 64)
+
+
+def test_each_kind_of_matrix_is_rounded_alone(phi, tmp_path) -> None:
+    random_checkpoint(tmp_path / "model")
+    (tmp_path / "text.txt").write_text("the cat sat on the mat and 12 cats sat there " * 4)
+    done = phi("bench", "sensitivity", tmp_path / "model", "--text", tmp_path / "text.txt", "--json")
+    assert done.returncode == 0, done.stderr
+    found = {row["what"]: row["ours"] for row in json.loads(done.stdout)["rows"]}
+    kinds = ("embed", "attention.qkv", "attention.out", "feed_forward.gate_up", "feed_forward.down", "head", "all")
+    assert list(found) == [f"{to} {kind}" for to in ("q4", "q8") for kind in kinds]
+    for kind in kinds:
+        assert 0 < found[f"q8 {kind}"] < found[f"q4 {kind}"] < 0.1, kind

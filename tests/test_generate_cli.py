@@ -10,6 +10,9 @@ import torch
 from conftest import finish, phi_process
 
 from phidelity.checkpoint.huggingface import save_checkpoint
+from phidelity.cli.chat import chat
+from phidelity.cli.model import generate
+from phidelity.cli.serve import serve
 from phidelity.model.config import ModelConfig
 from phidelity.model.transformer import Transformer
 from phidelity.tokenizer.bpe import train
@@ -49,6 +52,12 @@ def test_what_does_not_fit_or_is_no_size_is_refused(phi, model):
         assert "--memory gives 100.0 MB" in done.stderr
         assert "it needs 43" in done.stderr
         assert "no size; expected" in phi(*arguments, "--memory", "much").stderr
+
+
+def test_whatever_serves_a_model_takes_the_same_options_of_memory():
+    for command in (generate, chat, serve):
+        taken = {option for parameter in command.params for option in parameter.opts}
+        assert {"--memory", "--cache", "--prefix-cache", "--prefix-cache-size"} <= taken, command.name
 
 
 def test_how_to_sample_is_taken_and_checked(phi, model):

@@ -32,10 +32,12 @@ class Peer(NamedTuple):
     repack: tuple[tuple[str, ...], ...]
 
     def bench(self, gguf: Path, *, repack: tuple[str, ...], threads: int, arguments: list[str]) -> dict[str, Any]:
-        """llama-bench's last result, as it reports it."""
+        """What llama-bench reports of one test: the first object among what it prints, since ik_llama.cpp warns too."""
         command = [self._program("llama-bench"), "-m", str(gguf), "-t", str(threads), "-o", "json", *repack, *arguments]
-        found = json.loads(_output(command))
-        return found[-1]
+        printed = _output(command)
+        if (start := printed.find("{")) < 0:
+            raise UserError(f"{command[0]} printed no result: {printed[-200:]!r}. Check the build by hand.")
+        return json.JSONDecoder().raw_decode(printed, start)[0]
 
     def _program(self, name: str) -> str:
         path = self.folder / name

@@ -18,17 +18,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from phidelity.bench.make_checkpoint import RandomWeights, figure, shape_of
-from phidelity.bench.packed_shape import KernelAttend, packed_shape, seconds
-from phidelity.checkpoint.packed import WEIGHTS, Stored, stored_bytes
+from phidelity.bench.make_checkpoint import figure, shape_of
+from phidelity.bench.packed_shape import KernelAttend, packed_shape, seconds, write_shape
+from phidelity.checkpoint.packed import WEIGHTS
 from phidelity.device import peak_memory, reset_peak_memory
-from phidelity.export.packed import write_folder
-from phidelity.kernels.layout import padded
 from phidelity.model.config import PHI_4
-from phidelity.progress import SILENT, Progress, Task
-
-POOL = 16_777_213
-"""Bytes drawn once; prime, so that no two matrices hold the same ones at the same places."""
+from phidelity.progress import SILENT, Progress
 
 LAYERS, LONGEST, CHUNK = 4, 16384, 512
 """What is scaled: layers that are measured, tokens of the prompt, tokens of a step (engine/tiles.py)."""
@@ -36,20 +31,12 @@ LAYERS, LONGEST, CHUNK = 4, 16384, 512
 
 def make(out: Path, shape: str = "phi-4", progress: Progress = SILENT) -> list[dict[str, Any]]:
     """Write the folder; rows of the table: rate, peak memory and size."""
-    weights = RandomWeights(shape_of(shape))
-    pool = np.random.default_rng(0).integers(0, 256, POOL, dtype=np.uint8)
-
-    def fill(name: str, kind: Stored, task: Task) -> np.ndarray:
-        data = _arbitrary(kind, weights.shapes[name], pool)
-        task.advance(int(np.prod(weights.shapes[name])))
-        return data
-
     reset_peak_memory()
     start = time.perf_counter()
-    write_folder(weights, out, "q4", fill, {"source": "arbitrary bytes, no weights"}, progress)
-    rate, size = time.perf_counter() - start, (out / WEIGHTS).stat().st_size
+    write_shape(shape_of(shape), "q4", out, progress)
+    took, size = time.perf_counter() - start, (out / WEIGHTS).stat().st_size
     return [
-        figure("write q4 of arbitrary bytes", size / rate / 1e6, "MB/s"),
+        figure("write q4 of arbitrary bytes", size / took / 1e6, "MB/s"),
         figure("write q4 peak", peak_memory() / 1e9, "GB"),
         figure("folder", _folder_size(out) / 1e9, "GB"),
     ]
@@ -110,19 +97,6 @@ def measure(model: Path, context: int, cache: str, prompts: list[int]) -> list[d
     rows.append(figure(f"{cache} cache of {context}", context * cache_bytes(llm.model.config, cache) / 1e9, "GB"))
     llm.close()
     return rows
-
-
-def _arbitrary(kind: Stored, shape: tuple[int, ...], pool: np.ndarray) -> np.ndarray:
-    """Bytes of one tensor; row scales keep weights near 0.02, norms are one."""
-    size = stored_bytes(kind, shape)
-    if kind == "f32":
-        return np.ones(shape, dtype=np.float32).view(np.uint8)
-    data = np.resize(pool, size)
-    supers = data[-padded(shape[0], shape[1])[0] * (8 if kind == "q4" else 4) :].view(np.float32)
-    supers[:] = 3e-5 if kind == "q4" else 2e-6
-    if kind == "q4":
-        supers[len(supers) // 2 :] *= 7.5
-    return data
 
 
 def _folder_size(folder: Path) -> int:

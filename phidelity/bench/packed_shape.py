@@ -1,26 +1,30 @@
-"""Packed weights of phi-4's shape that hold arbitrary bytes, and attention over a cache of the kernels' own.
+"""Packed folders of phi-4's shape that hold arbitrary bytes, and attention over a cache of the kernels' own.
 
-Speed does not depend on values, so the bytes are slices of one pool; row scales keep the weights near 0.02. All bytes
-lie on large pages, as an opened model's do.
+Speed does not depend on values, so the bytes are slices of one pool; row scales keep the weights near 0.02. What is
+measured is opened as every packed folder is: checked, and read where the file is mapped.
 """
 
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from phidelity.checkpoint.weights import expected_shapes
+from phidelity.bench.make_checkpoint import RandomWeights
+from phidelity.checkpoint.packed import PackedWeights, Stored, stored_bytes
 from phidelity.config import UserError
+from phidelity.export.packed import write_folder
 from phidelity.kernels.attention import BLOCK, Cache, Span, attend
-from phidelity.kernels.layout import Kind, n_bytes, padded
+from phidelity.kernels.layout import Kind, padded
 from phidelity.kernels.library import Library, kernels
-from phidelity.kernels.memory import large_pages
 from phidelity.model.config import PHI_4, ModelConfig, census
-from phidelity.model.quantized import Packed, quantised_model
+from phidelity.model.quantized import QuantisedBlock
 from phidelity.model.transformer import Transformer
+from phidelity.progress import SILENT, Progress, Task
 
 POOL = 16_777_213
 """Bytes drawn once; prime, so that no two matrices hold the same ones at the same places."""
@@ -35,32 +39,46 @@ class Ours(NamedTuple):
 
 
 def packed_shape(config: ModelConfig, kind: Kind) -> Ours:
-    """A model all of whose matrices are `kind`, but for the head, which is q8 as in packed folders."""
+    """A model opened from a folder that is gone afterwards; the map keeps its file."""
     library = kernels()
     if library is None:
         raise UserError("There are no kernels to measure: no C compiler was found. Install one (gcc or clang).")
+    with tempfile.TemporaryDirectory(prefix="phi-packed-") as place:
+        write_shape(config, kind, Path(place) / kind)
+        weights = PackedWeights(Path(place) / kind)
+        model = weights.load().model
+    block = model.blocks[0]
+    assert isinstance(block, QuantisedBlock)
+    whole = block.qkv.packed.data.base
+    assert isinstance(whole, np.ndarray)
+    start = weights.entries["embed.weight"].n_bytes
+    return Ours(model, whole[start : start + (len(whole) - start) // 512 * 512], library)
+
+
+def write_shape(config: ModelConfig, kind: Kind, out: Path, progress: Progress = SILENT) -> None:
+    """A packed folder of this shape, row scales of a plausible size."""
+    weights = RandomWeights(config)
     pool = np.random.default_rng(0).integers(0, 256, POOL, dtype=np.uint8)
-    shapes = expected_shapes(config)
-    kinds: dict[str, Kind] = {name: "q8" if name == "head.weight" else kind for name in shapes}
-    read = [name for name, shape in shapes.items() if len(shape) == 2 and name != "embed.weight"]
-    sizes = {name: -(-n_bytes(kinds[name], *shapes[name]) // 512) * 512 for name in read}
-    area, at, matrices = large_pages(sum(sizes.values())), 0, {}
-    for name in read:
-        matrices[name] = _packed(area[at : at + n_bytes(kinds[name], *shapes[name])], kinds[name], shapes[name], pool)
-        at += sizes[name]
-    embedding = large_pages(n_bytes(kind, *shapes["embed.weight"]))
-    matrices["embed.weight"] = _packed(embedding, kind, shapes["embed.weight"], pool)
-    norms = {name: torch.ones(shape) for name, shape in shapes.items() if len(shape) == 1}
-    return Ours(quantised_model(config, matrices, norms), area, library)
+
+    def fill(name: str, stored: Stored, task: Task) -> np.ndarray:
+        data = _arbitrary(stored, weights.shapes[name], pool)
+        task.advance(int(np.prod(weights.shapes[name])))
+        return data
+
+    write_folder(weights, out, kind, fill, {"source": "arbitrary bytes, no weights"}, progress)
 
 
-def _packed(data: np.ndarray, kind: Kind, shape: tuple[int, ...], pool: np.ndarray) -> Packed:
-    data[:] = np.resize(pool, len(data))
-    supers = data[-padded(*shape)[0] * (8 if kind == "q4" else 4) :].view(np.float32)
+def _arbitrary(kind: Stored, shape: tuple[int, ...], pool: np.ndarray) -> np.ndarray:
+    """Bytes of one tensor; row scales keep weights near 0.02, norms are one."""
+    size = stored_bytes(kind, shape)
+    if kind == "f32":
+        return np.ones(shape, dtype=np.float32).view(np.uint8)
+    data = np.resize(pool, size)
+    supers = data[-padded(shape[0], shape[1])[0] * (8 if kind == "q4" else 4) :].view(np.float32)
     supers[:] = 3e-5 if kind == "q4" else 2e-6
     if kind == "q4":
         supers[len(supers) // 2 :] *= 7.5
-    return Packed(kind, data, (shape[0], shape[1]))
+    return data
 
 
 class KernelAttend:

@@ -2,9 +2,9 @@
 
 packed.json says what lies where in model.packed; config.json and the tokenizer's files are those of every folder.
 Matrices are q4 or q8 in kernel order (kernels/layout.py), norms float32. Every tensor has a checksum, which is held
-against its bytes whenever they are read: a flipped bit is found and the tensor named. Reading for serving copies the
-file into anonymous memory on large pages; as `Weights` it gives float32 by rows, the path without a compiler and the
-oracle of the kernels.
+against its bytes whenever they are read: a flipped bit is found and the tensor named. For serving the file is mapped,
+so that nothing is copied; as `Weights` it gives float32 by rows, the path without a compiler and the oracle of the
+kernels.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ from phidelity.checkpoint.naming import read_config, read_json
 from phidelity.checkpoint.weights import Checkpoint, check_vocabulary, expected_shapes
 from phidelity.config import UserError
 from phidelity.kernels.layout import BLOCK_BYTES, ROWS, Kind, Quantised, n_bytes, padded, unpack
-from phidelity.kernels.memory import large_pages
+from phidelity.kernels.memory import mapped_file
 from phidelity.model.config import ModelConfig
 from phidelity.model.quantized import Packed, quantised_model
 from phidelity.progress import SILENT, Progress
@@ -35,7 +35,7 @@ ALIGNMENT = 64
 PIECE = 1 << 20
 """Bytes that are read, and summed, at once."""
 N_READERS = 2
-"""Threads that read (*ours*): one does not fill the memory's bandwidth."""
+"""Threads that sum (*ours*): one does not fill the memory's bandwidth."""
 
 Stored = Literal["q4", "q8", "f32"]
 
@@ -107,22 +107,17 @@ class PackedWeights:
         values = self._quantised(name, entry.kind, start, stop).dequantise()
         return torch.from_numpy(np.ascontiguousarray(values[:, : entry.shape[1]]))
 
-    def tensor(self, name: str, out: np.ndarray | None = None) -> np.ndarray:
+    def tensor(self, name: str) -> np.ndarray:
         """All bytes of a tensor, uint8, held against its checksum."""
-        data = self._bytes(name, 0, self.entries[name].n_bytes, out)
-        if checksum(data) != self.entries[name].checksum:
-            raise UserError(
-                f"{self.label(name)} is damaged: its bytes do not have the checksum in {HEADER}. Convert or copy again."
-            )
-        self._verified.add(name)
-        return data
+        return self._hold(name, self._bytes(name, 0, self.entries[name].n_bytes))
 
     def read(self, progress: Progress = SILENT) -> dict[str, np.ndarray]:
-        """The bytes of every tensor, uint8, checked, side by side in memory of their own on large pages."""
-        area = large_pages(self.n_bytes)
+        """The bytes of every tensor, uint8, where they lie in the mapped file; all are held against their checksums."""
+        area = mapped_file(self.path)
+        self._check_size()
         places = {name: area[e.offset : e.offset + e.n_bytes] for name, e in self.entries.items()}
-        with progress.task("read weights", self.n_bytes, "bytes") as task, ThreadPoolExecutor(N_READERS) as pool:
-            for data in pool.map(lambda name: self.tensor(name, places[name]), places):
+        with progress.task("check weights", self.n_bytes, "bytes") as task, ThreadPoolExecutor(N_READERS) as pool:
+            for data in pool.map(self._hold, places, places.values()):
                 task.advance(len(data))
         return places
 
@@ -133,7 +128,7 @@ class PackedWeights:
         for name, data in self.read(progress).items():
             kind, shape, *_ = self.entries[name]
             if kind == "f32":
-                norms[name] = torch.from_numpy(data.view(np.float32))
+                norms[name] = torch.from_numpy(data.view(np.float32).copy())
             else:
                 matrices[name] = Packed(kind, data, (shape[0], shape[1]))
         return Checkpoint(quantised_model(self.config, matrices, norms), self.tokenizer, self.digest)
@@ -156,8 +151,17 @@ class PackedWeights:
             return Quantised(q[low:high], s[low:high], None, D[low:high], None)
         return Quantised(q[low:high], s[low:high], m[low:high], D[low:high], M[low:high])
 
-    def _bytes(self, name: str, start: int, stop: int, out: np.ndarray | None = None) -> np.ndarray:
-        data = np.empty(stop - start, dtype=np.uint8) if out is None else out
+    def _hold(self, name: str, data: np.ndarray) -> np.ndarray:
+        """`data` against the tensor's checksum."""
+        if checksum(data) != self.entries[name].checksum:
+            raise UserError(
+                f"{self.label(name)} is damaged: its bytes do not have the checksum in {HEADER}. Convert or copy again."
+            )
+        self._verified.add(name)
+        return data
+
+    def _bytes(self, name: str, start: int, stop: int) -> np.ndarray:
+        data = np.empty(stop - start, dtype=np.uint8)
         with open(self.path, "rb", buffering=0) as file:
             file.seek(self.entries[name].offset + start)
             at = 0

@@ -15,7 +15,7 @@ import click
 
 from phidelity import terminal
 from phidelity.cli.model import described, open_llm
-from phidelity.cli.options import ANY, kept_prefixes, memory_option, prefix_options, sampling_options
+from phidelity.cli.options import ANY, cache_option, kept_prefixes, memory_option, prefix_options, sampling_options
 from phidelity.config import UserError
 from phidelity.pipeline import status as runs
 
@@ -25,9 +25,16 @@ from phidelity.pipeline import status as runs
 @click.option("--system", default="", metavar="TEXT", help="System prompt.")
 @sampling_options
 @memory_option
+@cache_option
 @prefix_options
 def chat(
-    model: Path, system: str, memory: str | None, prefix_cache: Path | None, prefix_cache_size: str, **how: Any
+    model: Path,
+    system: str,
+    memory: str | None,
+    cache: str | None,
+    prefix_cache: Path | None,
+    prefix_cache_size: str,
+    **how: Any,
 ) -> None:
     """Talk with MODEL; /help lists what can be typed, Ctrl-C stops an answer, Ctrl-D ends."""
     from phidelity.completion import SamplingParams
@@ -35,7 +42,7 @@ def chat(
 
     params = SamplingParams(**how)
     where = runs.resolve_model(model)
-    llm = open_llm(where, memory, **kept_prefixes(prefix_cache, prefix_cache_size))
+    llm = open_llm(where, memory, cache, **kept_prefixes(prefix_cache, prefix_cache_size))
     from phidelity.cli.dialogue import Dialogue
 
     what = described(where, census(llm.model.config).total)

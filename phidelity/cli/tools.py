@@ -14,7 +14,7 @@ from phidelity.cli.options import ANY, FILE, json_option
 from phidelity.config import UserError
 from phidelity.pipeline import status as runs
 
-ON_MODEL = ("family", "make-checkpoint", "convert", "make-packed", "packed", "quality")
+ON_MODEL = ("family", "make-checkpoint", "convert", "make-packed", "packed", "quality", "sensitivity")
 BENCHES = ("train", "data", "generate", "endpoint", "tokenizer", "decode", "prefill", *ON_MODEL, "problems", "serve")
 
 
@@ -28,7 +28,9 @@ BENCHES = ("train", "data", "generate", "endpoint", "tokenizer", "decode", "pref
     show_default=True,
     help="For make-checkpoint, decode, prefill; or what differs: n_layers=4,...",
 )
-@click.option("--text", type=FILE, help="For quality: a text that MODEL was not trained on, such as 100 KB.")
+@click.option(
+    "--text", type=FILE, help="For quality, sensitivity: a text that MODEL was not trained on, such as 100 KB."
+)
 @click.option("--calibrate", type=FILE, help="For quality: a text to calibrate q4 on, besides.")
 @json_option
 def bench(
@@ -47,7 +49,7 @@ def bench(
     `make-checkpoint` writes a random checkpoint at MODEL, and `convert` streams the one at MODEL into GGUF.
     `make-packed` writes a packed folder of arbitrary bytes at MODEL, `packed` measures what serving one takes,
     `family` trains small widths on the shards of a run MODEL of tiny, and predicts the widest.
-    `quality` what q4 and q8 lose of MODEL on a text, beside `--peer llama.cpp=BIN`.
+    `quality` what q4 and q8 lose of MODEL on a text, beside `--peer llama.cpp=BIN`; `sensitivity` each kind of matrix.
     """
     from phidelity.bench import (
         convert,
@@ -61,6 +63,7 @@ def bench(
         prefill,
         problems,
         quality,
+        sensitivity,
         serve,
         tokenizer,
         train,
@@ -69,8 +72,10 @@ def bench(
 
     if (name in ON_MODEL) != (model is not None):
         raise click.UsageError(f"{', '.join(ON_MODEL)} take a MODEL, the others none.")
-    if (name == "quality") != (text is not None) or (calibrate and name != "quality"):
-        raise click.UsageError("quality takes --text FILE and optionally --calibrate FILE, the others neither.")
+    if (name in ("quality", "sensitivity")) != (text is not None) or (calibrate and name != "quality"):
+        raise click.UsageError(
+            "quality and sensitivity take --text FILE, quality --calibrate FILE, the others neither."
+        )
 
     places = dict(_pair(peer) for peer in peers)
     alone = {
@@ -95,6 +100,7 @@ def bench(
                 "quality": lambda: quality.run(
                     runs.resolve_model(model), places, cast(Path, text), calibrate, progress
                 ),
+                "sensitivity": lambda: sensitivity.run(runs.resolve_model(model), cast(Path, text), progress),
             }[name]()
     else:
         rows = alone[name](places)
