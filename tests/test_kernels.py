@@ -12,7 +12,7 @@ import pytest
 
 from phidelity.kernels import build, layout
 from phidelity.kernels.attention import Cache, Span, attend
-from phidelity.kernels.library import Library, Matrix, activation_bytes
+from phidelity.kernels.library import Library, Matrix, activation_bytes, kernels
 
 SHAPES = ((16, 128, 1), (19, 96, 3), (200, 1184, 13), (64, 2304, 30), (5, 128, 5))
 """Rows, columns, tokens: whole blocks, rows and columns that fill none, several stretches, one more than a call's."""
@@ -176,6 +176,17 @@ def test_without_kernels_torch_serves_and_one_line_says_why(tmp_path: Path, vari
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("\n") == (1 if said else 0)
     assert said in done.stderr
+
+
+def test_a_processor_without_avx2_is_served_by_portable_code_and_told_so(library, monkeypatch, caplog):
+    choose, before = Library.choose, library.isa
+    monkeypatch.delenv("PHI_KERNELS", raising=False)
+    monkeypatch.setattr(Library, "choose", lambda self, isa: choose(self, isa or "portable"))
+    found = kernels.__wrapped__()
+    assert found is not None
+    assert found.isa == "portable"
+    assert caplog.messages == ["This processor has no AVX2: portable kernels serve, several times slower."]
+    assert choose(found, before) == before, "all tests share what is loaded"
 
 
 def test_an_unwritable_cache_is_said_and_kernels_serve(tmp_path: Path):
