@@ -3,7 +3,8 @@
 Difficulty is `Difficulty`: the defaults suit a model of a million parameters. A training problem contains no sum
 of the test split and no operand of the band, in its second operation neither; a test problem of stratum `seen` asks
 for a sum that no training problem asks for (a few, such as 13 - 4, occur as a step inside worked sums), `range` has
-an operand of the band, `template` a held-out wording.
+an operand of the band, `template` a held-out wording. People and things meet in one split only, so that no thirteen
+words in a row are those of a training problem.
 """
 
 import random
@@ -13,7 +14,7 @@ from functools import partial
 
 from phidelity.problems.columns import BAND, Operation, in_band, result, sum_split, work
 from phidelity.problems.item import Draft, Family, Item, Split, Stratum, draw_stratum
-from phidelity.problems.lexicon import NAMES, things
+from phidelity.problems.lexicon import cast
 from phidelity.problems.wordings import (
     MONEY_DE,
     MONEY_EN,
@@ -44,7 +45,7 @@ def draw(rng: random.Random, split: Split, wordings: Wordings, language: str, di
     stratum = draw_stratum(rng, split)
     wording = _wording(rng, wordings, stratum, difficulty)
     operands = draw_operands(rng, wording.operations, split, stratum, difficulty)
-    (n, m), (t, s) = rng.sample(NAMES, 2), rng.sample(things(language), 2)
+    (n, m), (t, s) = cast(rng, split, language)
     slots = dict(zip("abc", operands, strict=False))
     question = wording.text.format(n=n, m=m, t=t, s=s, **slots)
     steps, value = solve(operands, wording.operations, language)

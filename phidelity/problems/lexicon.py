@@ -3,6 +3,11 @@
 Few words, so that each is one token of a vocabulary of 2,000 and is met hundreds of times.
 """
 
+import random
+from typing import NamedTuple
+
+from phidelity.problems.item import Split
+
 NAMES = (
     "Tom", "Mia", "Ben", "Anna", "Max", "Lisa", "Paul", "Emma", "Leo", "Nina",
     "Tim", "Sara", "Jan", "Eva", "Karl", "Lena", "Otto", "Rosa", "Hans", "Ida",
@@ -25,6 +30,37 @@ THINGS: tuple[tuple[str, str], ...] = (
 def things(language: str) -> tuple[str, ...]:
     """The things in one language."""
     return tuple(english if language == "en" else german for english, german in THINGS)
+
+
+CLASSES = 8
+"""Names and things fall into so many classes by place; which two meet says of which split a word problem is (*ours*)."""
+
+
+class Cast(NamedTuple):
+    """Two people and two things of one word problem."""
+
+    people: tuple[str, str]
+    things: tuple[str, str]
+
+
+def cast(rng: random.Random, split: Split, language: str) -> Cast:
+    """Draw people and things that meet in this split only: no name stands with the same thing in two splits, nor do
+    two things of one class in training."""
+    known = things(language)
+    apart = {"test": 0, "development": CLASSES // 2}
+    if split == "train":
+        while True:
+            people, objects = rng.sample(range(len(NAMES)), 2), rng.sample(range(len(known)), 2)
+            if (objects[0] - objects[1]) % CLASSES == 0:
+                continue
+            if not {(n - t) % CLASSES for n in people for t in objects} & set(apart.values()):
+                break
+    else:
+        first = rng.randrange(len(known))
+        people = rng.sample([n for n in range(len(NAMES)) if (n - first) % CLASSES == apart[split]], 2)
+        others = [t for t in range(len(known)) if t != first and (t - first) % CLASSES == 0]
+        objects = [first, rng.choice(others)]
+    return Cast((NAMES[people[0]], NAMES[people[1]]), (known[objects[0]], known[objects[1]]))
 
 
 PEOPLE = (

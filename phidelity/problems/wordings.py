@@ -35,7 +35,7 @@ THINGS_EN = Wordings(
     one=_read("""
 + | {n} has {a} {t}. {m} gives {n} {b} {t}. How many {t} does {n} have now?
 + | {n} has {a} {t}. {m} has {b} {t}. How many {t} do they have in all?
-+ | There are {a} {t} in a box. {n} puts {b} more {t} in the box. How many {t} are there now?
++ | There are {a} {t} in a box. {n} puts {b} more {t} in the box. How many {t} are there?
 + | {n} finds {a} {t} and then {b} more {t}. How many {t} does {n} find in all?
 + | What is {a} + {b}?
 - | {n} has {a} {t}. {n} gives {b} {t} to {m}. How many {t} does {n} have left?
@@ -101,8 +101,8 @@ MONEY_EN = Wordings(
 * | {n} buys {b} {t} for {a} euros each. How many euros does {n} pay?
 """),
     two=_read("""
-- - | {n} has {a} euros. {n} buys {t} for {b} euros and {s} for {c} euros. How many euros are left?
-* + | {n} buys {b} {t} for {a} euros each and {s} for {c} euros. How many euros does {n} pay?
+- - | {n} has {a} euros. {n} buys {t} for {b} euros and {s} for {c} euros. How many are left?
+* + | {n} buys {b} {t} for {a} euros each and {s} for {c} euros. What does {n} pay?
 """),
     held_out=_read("""
 + | {n} pays {a} euros for {t} and {b} euros for {s}. How many euros is that in all?
@@ -121,7 +121,7 @@ MONEY_DE = Wordings(
 """),
     two=_read("""
 - - | {n} hat {a} Euro. {n} kauft {t} für {b} Euro und {s} für {c} Euro. Wie viele Euro hat {n} noch?
-* + | {n} kauft {b} {t} für je {a} Euro und {s} für {c} Euro. Wie viele Euro zahlt {n}?
+* + | {n} kauft {b} {t} für je {a} Euro und {s} für {c} Euro. Was zahlt {n}?
 """),
     held_out=_read("""
 + | {n} zahlt {a} Euro für {t} und {b} Euro für {s}. Wie viele Euro sind das zusammen?
