@@ -21,6 +21,7 @@ from phidelity.grading.judge import rules_judge
 from phidelity.model.config import ModelConfig, census
 from phidelity.pipeline.benchmarks import BenchmarksConfig, benchmarks
 from phidelity.pipeline.breakfix import BreakfixConfig, breakfix
+from phidelity.pipeline.by_language import by_language
 from phidelity.pipeline.corpus import CorpusConfig, corpus
 from phidelity.pipeline.evaluate import EvaluateConfig, evaluate
 from phidelity.pipeline.evidence import read_run, searched_answers
@@ -94,7 +95,8 @@ def write_data(run: Path, source: Path) -> None:
 
 def write_training(run: Path) -> None:
     TOKENIZER.save(run / "tokenizer")
-    finish(run, "tokenizer", {"vocab_size": TOKENIZER.vocab_size})
+    rates = {"course_bytes_per_token/en": 3.25, "course_bytes_per_token/hi": 2.5}
+    finish(run, "tokenizer", {"vocab_size": TOKENIZER.vocab_size} | rates)
     portions = [{"group": g, "share": 0.2, "tokens": 200, "unique": 100, "epochs": 2.0} for g in GROUPS]
     common = {"steps": 30, "loss": 1.5}
     summaries = {
@@ -340,6 +342,17 @@ def test_rows_stand_in_the_order_of_the_road_with_the_final_model_last(whole):
     assert board
     assert [row.name for row in board.rows] == ["random", "commonest answer", "pretrain", "sft", "judged_dpo"]
     assert board.final.name == "judged_dpo"
+
+
+def test_each_language_has_its_bytes_per_token_and_its_accuracy(whole):
+    run = read_run(whole)
+    rows = {one.name: one for one in by_language(run, scoreboard(run))}
+    assert list(rows) == ["en", "de", "hi"]
+    assert (rows["en"].bytes_per_token, rows["de"].bytes_per_token, rows["hi"].n_problems) == (3.25, None, 0)
+    scored = json.loads((whole / "evaluate" / "scores.json").read_text())["sft"]["mgsm"]["corrected"]["score"]
+    by = [rows[name].cells[1] for name in ("en", "de")]
+    assert sum(one.mean * one.n for one in by if one) / 6 == pytest.approx(scored)
+    assert "<h3>By language</h3>" in texts(whole)[1]
 
 
 def test_a_fall_is_shown(whole):

@@ -16,6 +16,7 @@ from phidelity.data.mixture import PHI4_SHARES
 from phidelity.model.config import ModelConfig, census
 from phidelity.page.figures import Bar, Dot, Series, bar_chart, dot_plot, line_chart, share_bar
 from phidelity.page.layout import render_markdown, render_page
+from phidelity.pipeline.by_language import by_language
 from phidelity.pipeline.evidence import (
     TRAINING,
     Run,
@@ -101,6 +102,7 @@ def gather(run: Run) -> dict[str, Any]:
         "overlaps": overlaps(run),
         "planned": run.json("shards", "mixture.json"),
         "board": board,
+        "languages": by_language(run, board),
         "math": _mini_math(board),
         "searched": searched_answers(run),
         "pair_measures": PAIR_MEASURES,
