@@ -47,7 +47,10 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def override(data: Mapping[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
-    """Apply `a.b=c` assignments to nested tables; `c` is read as TOML, else as a plain string."""
+    """Apply `a.b=c` assignments to nested tables; `c` is read as TOML, else as a plain string.
+
+    `table=none` leaves a table out.
+    """
     result = {key: dict(value) if isinstance(value, Mapping) else value for key, value in data.items()}
     for assignment in assignments:
         dotted, separator, text = assignment.partition("=")
@@ -61,7 +64,10 @@ def override(data: Mapping[str, Any], assignments: Sequence[str]) -> dict[str, A
                 raise UserError(f"--set {assignment!r}: {name} is a value, not a table. Check the path.")
             table[name] = dict(inner)
             table = table[name]
-        table[key] = _toml_value(text.strip())
+        if text.strip() == "none" and isinstance(table.get(key), Mapping):
+            del table[key]
+        else:
+            table[key] = _toml_value(text.strip())
     return result
 
 

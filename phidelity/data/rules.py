@@ -132,9 +132,11 @@ RULES: tuple[Rule, ...] = (
 
 
 def select_rules(thresholds: Mapping[str, float] | None = None, without: Sequence[str] = ()) -> tuple[Rule, ...]:
-    """The rules in force: the table with some thresholds replaced and some rules left out."""
+    """The rules in force: the table with some thresholds replaced and some rules left out, "*" all of them."""
     given = thresholds or {}
-    _check_names([*given, *without], [rule.name for rule in RULES], "rule")
+    _check_names([*given, *(name for name in without if name != "*")], [rule.name for rule in RULES], "rule")
+    if "*" in without:
+        return ()
     return tuple(
         rule._replace(threshold=given.get(rule.name, rule.threshold)) for rule in RULES if rule.name not in without
     )

@@ -27,6 +27,7 @@ from phidelity.data.scale import ALONE, PLAN, Crew, in_shards, leave_to_one, run
 from phidelity.data.sources import Source, source_digest, sources_below
 from phidelity.pipeline.evaluation_items import evaluation_items
 from phidelity.pipeline.graded import add_up, join_grades
+from phidelity.pipeline.held_out import write_held_out
 from phidelity.pipeline.likeness import CLUSTERS, compare, join, plan_pairs
 from phidelity.pipeline.reading import DECISIONS, DOCUMENTS, FUNNEL, PARTS, SCORES, plan_reading, read_shard
 from phidelity.pipeline.refine import (
@@ -55,6 +56,8 @@ class CorpusConfig(Config):
     """A folder with a folder for each further source."""
     ignore: tuple[str, ...] = ()
     """Patterns of names of files and folders below `root` to leave out."""
+    held_out: tuple[str, ...] = ()
+    """Sources below `root` by name that nothing is trained on: stage `evaluate` says how well models predict them."""
     groups: dict[str, Group] = Field(default_factory=dict)
     """Sources by name whose documents belong to another group of the mixture than their format's."""
     cutoff: str = ""
@@ -70,7 +73,7 @@ class CorpusConfig(Config):
     thresholds: dict[str, float] = Field(default_factory=dict)
     """Rules (docs/data-rules.md) by name whose published threshold is replaced."""
     without: tuple[str, ...] = ()
-    """Rules by name that do not apply."""
+    """Rules by name that do not apply; "*" for all."""
     min_jaccard: float = Field(default=0.65, gt=0, le=1)
     """Share of common word 5-grams from which two documents are near duplicates (ours)."""
     hard_overlap: float = Field(default=0.5, gt=0, le=1)
@@ -94,6 +97,8 @@ class CorpusConfig(Config):
     def _readable(self) -> Self:
         if not self.sources and not self.root:
             raise ValueError("there is neither a source nor a root; give one of them")
+        if self.held_out and not self.root:
+            raise ValueError("held_out names sources below root, which is not given; give it")
         if self.cutoff and iso_date(self.cutoff) != self.cutoff:
             raise ValueError("cutoff is no day; write it as 2024-06-30")
         return self
@@ -119,7 +124,7 @@ def corpus(
 
 def corpus_sources(config: CorpusConfig) -> dict[str, str]:
     """Content hashes of what the stage reads from outside the run."""
-    hashes = {source.name: source_digest(source) for source in _sources(config)}
+    hashes = {source.name: source_digest(source) for source in (*_sources(config), *_held_out(config))}
     for folder in config.evaluations:
         items = repr(evaluation_items(Path(folder))).encode()
         hashes[folder] = hashlib.sha256(items).hexdigest()
@@ -133,12 +138,25 @@ def corpus_sources(config: CorpusConfig) -> dict[str, str]:
 def _sources(config: CorpusConfig) -> list[Source]:
     """All sources, each with its group; a group for a source that is not there is a `UserError`."""
     listed = [Source(name, name) for name in config.sources]
-    found = listed + (sources_below(Path(config.root), config.ignore) if config.root else [])
+    below = sources_below(Path(config.root), config.ignore) if config.root else []
+    found = listed + [source for source in below if source.name not in config.held_out]
     if unknown := sorted(set(config.groups) - {source.name for source in found}):
         raise UserError(
             f"corpus.groups names {', '.join(unknown)}; the sources are: {', '.join(s.name for s in found)}."
         )
     return [source._replace(group=config.groups.get(source.name, "")) for source in found]
+
+
+def _held_out(config: CorpusConfig) -> list[Source]:
+    """The sources that are kept apart; one that is not below `root` is a `UserError`."""
+    if not config.held_out:
+        return []
+    below = {source.name: source for source in sources_below(Path(config.root), config.ignore)}
+    if missing := sorted(set(config.held_out) - below.keys()):
+        raise UserError(
+            f"corpus.held_out names {', '.join(missing)}; below {config.root} are: {', '.join(below)}. Mend the name."
+        )
+    return [below[name] for name in config.held_out]
 
 
 def _in_phases(
@@ -223,11 +241,12 @@ def _collect(config: CorpusConfig, work: Path, names: list[str], index: Index, o
     lines = (line for name in names for line in (work / "refine" / name / HITS).read_text("utf-8").splitlines())
     write_contamination(out / CONTAMINATION, index, list(map(json.loads, lines)))
     write_json(out / "dropped.json", funnel.report())
+    held_out = write_held_out(_held_out(config), out)
     quality = None
     if config.quality:
         join_grades(work, names, out)
         quality = add_up(read_json(out / QUALITY), (one["grades"] for one in facts))
-    return {**funnel.balance(), **_facts(config, facts), "quality": quality}
+    return {**funnel.balance(), **_facts(config, facts), "quality": quality, "held_out": held_out}
 
 
 def _facts(config: CorpusConfig, facts: list[dict[str, Any]]) -> dict[str, Any]:

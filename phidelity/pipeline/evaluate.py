@@ -4,7 +4,8 @@ Base models are asked by few-shot plain text in the better of two formats (chose
 others by chat. Two rows are no models: `random`, what chance gives, and `commonest answer`, the training split's
 most frequent answer given to every question. Writes `<model>/<benchmark>/responses.jsonl` answer by answer,
 `graded.jsonl` beside it, and `scores.json` as {model: {benchmark: {"corrected": {...}}}}, scores in per cent. The
-miniatures are asked in our words, so only the corrected profile means anything here.
+miniatures are asked in our words, so only the corrected profile means anything here. Texts that the corpus kept apart
+are scored besides: `texts.json` and `<model>/texts/`.
 """
 
 import json
@@ -25,12 +26,14 @@ from phidelity.eval.store import Response, write_graded
 from phidelity.eval.suite import BENCHMARKS, MINIATURE, benchmark
 from phidelity.eval.summary import Answers, expected, summarise
 from phidelity.grading.code import isolation
+from phidelity.pipeline.held_out import held_out_texts, score_texts
 from phidelity.problems.families import BENCHMARK, assistant_message, item, problem
 from phidelity.progress import SILENT, Progress
 from phidelity.records import Problem, read_records, write_json
 
 Summary = dict[str, Any]
 
+TEXTS = "texts"
 N_COMMONEST = 300
 """Training problems of each family that are counted for the commonest answer (*ours*)."""
 
@@ -80,10 +83,12 @@ def evaluate(
     open_model: Callable[[Path], Completer],
     seed: int,
     out: Path,
+    corpus: Path | None = None,
     progress: Progress = SILENT,
 ) -> Summary:
-    """Ask every model every problem; write responses and scores.json."""
-    files = _read(config, benchmarks)
+    """Ask every model every problem, and score held-out texts of the corpus; write responses and scores.json."""
+    files, texts = _read(config, benchmarks), held_out_texts(corpus, seed)
+    predicted: dict[str, dict[str, Any]] = {}
     scores = {"random": _chance(files), "commonest answer": _commonest(files, seed)}
     done: dict[tuple[str, bool], str] = {}
     for name in _chosen(config, models):
@@ -92,8 +97,15 @@ def evaluate(
         if twin != name:
             shutil.copytree(out / twin, out / name, dirs_exist_ok=True)
         scores[name] = _evaluate_model(config, name, completer, files, seed, out / name, progress)
+        predicted[name] = score_texts(completer, models[name], texts, out / name / TEXTS)
     write_json(out / "scores.json", scores)
-    return _summary(config, scores)
+    if texts:
+        write_json(out / "texts.json", predicted)
+    return _summary(config, scores) | {
+        f"{model}/{TEXTS}/{source}": row["bits_per_byte"]
+        for model, rows in predicted.items()
+        for source, row in rows.items()
+    }
 
 
 def _read(config: EvaluateConfig, folder: Path) -> _Files:

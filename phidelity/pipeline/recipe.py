@@ -143,7 +143,7 @@ STAGES: tuple[Stage, ...] = (
     Stage(
         "breakfix", breakfix, ("benchmarks", "synthetic", "model", "attacker", "judge", "open_model"), makes_model=True
     ),
-    Stage("evaluate", evaluate, ("benchmarks", "models", "open_model")),
+    Stage("evaluate", evaluate, ("benchmarks", "corpus", "models", "open_model"), optional=("corpus",)),
     Stage("export", export, ("model",)),
 )
 

@@ -102,7 +102,7 @@ def check_standing(steps: Sequence[Step], asked: Sequence[Step], forced: Sequenc
             _check_step(step)
     given = {step.name for step in asked}
     for step in asked:
-        for name in step.inputs:
+        for name in step.inputs if step in forced or read_manifest(step.folder) is None else ():
             if name not in given and read_manifest(step.folder.with_name(name)) is None:
                 raise UserError(
                     f"{step.name} reads {name}, which is not done in {step.folder.parent}. Do it first: phi {name}, "
