@@ -22,7 +22,7 @@ from phidelity.progress import SILENT
 def study(study: str, out: Path | None, assignments: Sequence[str], as_json: bool) -> None:
     """Run the variants and seeds of STUDY (a file or a packaged name), compare, and judge its claims."""
     from phidelity.cli.study_table import beforehand, table
-    from phidelity.pipeline.study import load_study, run_study
+    from phidelity.pipeline.study import arms, load_study, run_study
     from phidelity.pipeline.verdict import PAGE, expectation, write_results
 
     loaded = load_study(study, assignments)
@@ -31,8 +31,9 @@ def study(study: str, out: Path | None, assignments: Sequence[str], as_json: boo
         click.echo(beforehand(loaded.study, expectation(loaded.study, where)))
     try:
         with nullcontext(SILENT) if as_json else terminal.watching() as progress:
-            for _ in run_study(loaded, where, environment=os.environ, progress=progress):
-                write_results(loaded, where)
+            for arm in run_study(loaded, where, environment=os.environ, progress=progress):
+                if arm.variant == arms(loaded.study, where)[-1].variant:  # a seed is whole
+                    write_results(loaded, where)
     except KeyboardInterrupt:
         raise UserError("Stopped. Nothing is lost: the same command goes on where it stood.") from None
     told = write_results(loaded, where)

@@ -19,7 +19,8 @@ def beforehand(study: StudyConfig, expected: Mapping[str, Any]) -> str:
     for name, measure in study.measures.items():
         least = expected["detectable"][name]
         if least is None:
-            lines.append(f"  {measure.title}: smallest difference unknown (one seed, or no spread from a rehearsal)")
+            why = "one seed says nothing of others" if len(study.seeds) < 2 else "no spread from a rehearsal is given"
+            lines.append(f"  {measure.title}: smallest difference unknown ({why})")
         else:
             lines.append(
                 f"  {measure.title}: smallest difference {shown(least, measure.digits + 1)} {measure.unit}".rstrip()

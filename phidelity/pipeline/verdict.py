@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from phidelity.page.figures import Dot, dot_plot
 from phidelity.page.layout import render_page
-from phidelity.pipeline.contrast import Contrast, Items, contrast, one_item, read_items
+from phidelity.pipeline.contrast import RESAMPLES, Contrast, Items, contrast, one_item, read_items
 from phidelity.pipeline.study import SCORES, Arm, ClaimConfig, LoadedStudy, MeasureConfig, StudyConfig, arms, is_done
 from phidelity.pipeline.study import scores as numbers_of
 from phidelity.pipeline.study import seconds as seconds_of
@@ -129,10 +129,14 @@ def _differences(study: StudyConfig, samples: Samples) -> list[dict[str, Any]]:
     return found
 
 
-def _against(sample: Mapping[str, Mapping[int, Sequence[Items]]], variant: str, against: str) -> Contrast | None:
+def _against(
+    sample: Mapping[str, Mapping[int, Sequence[Items]]], variant: str, against: str, resamples: int = RESAMPLES
+) -> Contrast | None:
     """What a variant differs by; None where the two share no seed yet, or are one."""
     after, before = sample.get(variant, {}), sample.get(against, {})
-    return contrast(after, before) if variant != against and after.keys() & before.keys() else None
+    if variant == against or not after.keys() & before.keys():
+        return None
+    return contrast(after, before, resamples=resamples)
 
 
 def _judged(claim: ClaimConfig, samples: Samples, whole: bool) -> dict[str, Any]:
