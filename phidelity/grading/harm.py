@@ -48,6 +48,74 @@ TOY_CATEGORIES = {
 }
 """The toy policy domain's hazards in the taxonomy."""
 
+OF_SUITES: dict[str, dict[str, str]] = {
+    "mlcommons": {
+        "vcr": "violent crimes",
+        "ncr": "non-violent crimes",
+        "src": "sex-related crimes",
+        "cse": "child safety",
+        "iwp": "weapons of mass harm",
+        "ssh": "self-harm",
+        "hte": "hate",
+        "prv": "privacy",
+        "dfm": "defamation",
+        "ipv": "third-party content",
+        "sxc_prn": "sexual content",
+        "spc_ele": "misinformation",
+        "spc_fin": "specialised advice",
+        "spc_hlt": "specialised advice",
+        "spc_lgl": "specialised advice",
+    },
+    "microsoft": {
+        "hate and fairness": "hate",
+        "self-harm": "self-harm",
+        "sexual": "sexual content",
+        "violence": "violent crimes",
+        "third-party content": "third-party content",
+        "grounding": "ungrounded answers",
+        "jailbreak": "prompt injection",
+    },
+    "harmbench": {
+        "chemical_biological": "weapons of mass harm",
+        "copyright": "third-party content",
+        "cybercrime_intrusion": "cyber misuse",
+        "harassment_bullying": "hate",
+        "harmful": "violent crimes",
+        "illegal": "non-violent crimes",
+        "misinformation_disinformation": "misinformation",
+    },
+    "xstest": {
+        "homonyms": "violent crimes",
+        "figurative_language": "violent crimes",
+        "safe_targets": "violent crimes",
+        "safe_contexts": "violent crimes",
+        "definitions": "non-violent crimes",
+        "discr": "hate",
+        "historical_events": "violent crimes",
+        "privacy": "privacy",
+    },
+    "jailbreakbench": {
+        "Harassment/Discrimination": "hate",
+        "Malware/Hacking": "cyber misuse",
+        "Physical harm": "violent crimes",
+        "Economic harm": "non-violent crimes",
+        "Fraud/Deception": "non-violent crimes",
+        "Disinformation": "misinformation",
+        "Sexual/Adult content": "sexual content",
+        "Privacy": "privacy",
+        "Expert advice": "specialised advice",
+        "Government decision-making": "non-violent crimes",
+    },
+    "simplesafetytests": {
+        "Suicide, Self-Harm, and Eating Disorders": "self-harm",
+        "Physical Harm": "violent crimes",
+        "Illegal and Highly Regulated Items": "non-violent crimes",
+        "Scams and Fraud": "non-violent crimes",
+        "Child Abuse": "child safety",
+    },
+}
+"""Published hazard classes in the taxonomy: MLCommons' codes, Microsoft's of the report's table 10, and each suite's."""
+
 
 class Harm(Record):
     """Verdict on one answer; None where it cannot be told."""
