@@ -210,19 +210,23 @@ def _context(options: Mapping[str, Any], out: Path) -> Any:
 
 
 def _judge(options: Mapping[str, Any]) -> Any:
-    judge = options["judge"]
-    if judge is None:
+    if options["judge"] is None:
         return None
-    if not judge.startswith(("http://", "https://")):
+    return completer_of(options["judge"], options["judge_name"], options["judge_key_env"], role="judge")
+
+
+def completer_of(where: str, name: str | None, key_env: str | None, role: str = "model", **endpoint: Any) -> Any:
+    """A local MODEL, or the model `name` at a URL; `endpoint` are further options of `HttpCompleter`."""
+    if not where.startswith(("http://", "https://")):
         from phidelity.engine.llm import open_model
         from phidelity.pipeline.status import resolve_model
 
-        return open_model(resolve_model(Path(judge)))
-    if not options["judge_name"]:
-        raise click.UsageError("--judge URL needs --judge-name NAME, the model that the endpoint is asked for.")
+        return open_model(resolve_model(Path(where)))
+    if not name:
+        raise click.UsageError(f"--{role} URL needs --{role}-name NAME, the model that the endpoint is asked for.")
     from phidelity.endpoint import HttpCompleter
 
-    return HttpCompleter(judge, options["judge_name"], _key(options["judge_key_env"]))
+    return HttpCompleter(where, name, _key(key_env), **endpoint)
 
 
 def _texts(data: Path) -> dict[str, str]:

@@ -114,7 +114,7 @@ OF_SUITES: dict[str, dict[str, str]] = {
         "Child Abuse": "child safety",
     },
 }
-"""Published hazard classes in the taxonomy: MLCommons' codes, Microsoft's of the report's table 10, and each suite's."""
+"""Published hazard classes in the taxonomy: MLCommons' codes, Microsoft's of the report's table 10, each suite's."""
 
 
 class Harm(Record):
