@@ -100,7 +100,7 @@ def _run(options: dict[str, Any], out: Path) -> dict[str, Any]:
         raise UserError(f"No attack can be tried: {why}. Give what is needed, or other --attacks.")
     params = SamplingParams(max_tokens=options["max_tokens"], temperature=options["temperature"], seed=options["seed"])
     model = getattr(crew["target"], "model", None)
-    n_parameters = sum(one.numel() for one in model.parameters()) if hasattr(model, "parameters") else None
+    n_parameters = sum(one.numel() for one in model.parameters()) if model is not None else None
     try:
         with terminal.watching(sys.stderr) as progress:
             return run(objectives, ready, crew, params, options["seed"], out, lacking=lacking, digests=digests,

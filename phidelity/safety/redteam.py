@@ -89,7 +89,9 @@ def run_cases(
     out.mkdir(parents=True, exist_ok=True)
     done = _read(path)
     left = [case for case in cases if case.key not in done]
-    cached = {role: CachedCompleter(one, out / f"{role}.jsonl") for role, one in crew.items()}
+    cached: dict[Role, CachedCompleter] = {
+        role: CachedCompleter(one, out / f"{role}.jsonl") for role, one in crew.items()
+    }
     n_unpaid = 0
     try:
         with progress.task("attacking", len(cases), "conversations") as task:

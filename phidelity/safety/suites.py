@@ -134,9 +134,8 @@ def _checked(path: Path, pinned: str) -> str:
 def _read(suite: Suite, path: Path) -> list[Objective]:
     try:
         text = path.read_text(encoding="utf-8-sig")
-        return [
-            Objective(**{"suite": suite.name, "license": suite.license} | row) for row in suite.read(text, path.name)
-        ]
+        fixed = {"suite": suite.name, "license": suite.license}
+        return [Objective.model_validate(fixed | row) for row in suite.read(text, path.name)]
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise UserError(
             f"{path} cannot be read as the suite {suite.name} ({type(error).__name__}: {error}); expected the file as "
