@@ -99,8 +99,8 @@ def _run(options: dict[str, Any], out: Path) -> dict[str, Any]:
         why = "; ".join(f"{name} needs {what}" for name, what in lacking.items())
         raise UserError(f"No attack can be tried: {why}. Give what is needed, or other --attacks.")
     params = SamplingParams(max_tokens=options["max_tokens"], temperature=options["temperature"], seed=options["seed"])
-    model = getattr(crew["target"], "model", None)
-    n_parameters = sum(one.numel() for one in model.parameters()) if model is not None else None
+    parameters = getattr(getattr(crew["target"], "model", None), "parameters", None)
+    n_parameters = sum(one.numel() for one in parameters()) if parameters else None
     try:
         with terminal.watching(sys.stderr) as progress:
             return run(objectives, ready, crew, params, options["seed"], out, lacking=lacking, digests=digests,
