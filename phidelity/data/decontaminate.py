@@ -4,8 +4,10 @@ A 13-gram shared with a problem contaminates, unless it stands in the allow-list
 boilerplate). Otherwise the 7-grams decide: shared / min(those of the text, those of the problem), at its
 largest over the problems; at or above `hard` the text is contaminated, from `info` on it is partial, which is
 counted and kept. The report publishes neither the thresholds nor the normalisation: 0.5, 0.25 and lower-case
-words without punctuation are ours. A problem of fewer than seven words cannot be found this way, nor can one in
-other words (the report says so itself, §5).
+words without punctuation are ours. Where blanks part no words a character stands for one (ours): a 13-gram of
+characters condemns only inside a passage as long as thirteen words are, at two characters of Chinese or Japanese a
+word and four of Thai, Lao, Khmer or Burmese. A problem of fewer than seven words cannot be found this way, nor can one
+in other words (the report says so itself, §5).
 """
 
 import re
@@ -16,7 +18,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from phidelity.data.words import Words, grams
+from phidelity.data.words import Words, grams, is_unspaced
 from phidelity.data.words import words as hashed
 
 LONG, SHORT = 13, 7
@@ -112,7 +114,8 @@ def overlap(index: Index, text: str) -> Hit | None:
         return None
     long = grams(found.hashes, LONG)
     places = np.minimum(np.searchsorted(index.long, long), max(0, len(index.long) - 1))
-    if len(index.long) and len(at := np.flatnonzero(index.long[places] == long)):
+    at = _passages(np.flatnonzero(index.long[places] == long), plain, found) if len(index.long) else ()
+    if len(at):
         item = int(index.long_item[places[at[0]]])
         return Hit("contaminated", "13-gram", item, 1.0, *_shown(plain, found, int(at[0]), LONG))
     _, firsts = np.unique(short, return_index=True)
@@ -153,7 +156,26 @@ def _plain(text: str) -> str:
 
 
 def _hashed(plain: str) -> Words:
-    return hashed(plain, characters=False)
+    return hashed(plain)
+
+
+def _passages(at: np.ndarray, plain: str, found: Words) -> np.ndarray:
+    """Where those runs of shared 13-grams begin that are thirteen words long, characters taken for parts of words."""
+    if not len(at) or plain.isascii():
+        return at
+    ends = np.flatnonzero(np.diff(at, append=at[-1] + 2) > 1)
+    firsts, lasts = at[np.concatenate([[0], ends[:-1] + 1])], at[ends]
+    sums = np.concatenate([[0.0], np.cumsum(_weights(plain, found))])
+    return firsts[sums[lasts + LONG] - sums[firsts] >= LONG]
+
+
+def _weights(plain: str, found: Words) -> np.ndarray:
+    """How much of a word each is: 1, but of a character of an unspaced script a half or a quarter."""
+    first = np.array([ord(plain[start]) for start in found.starts], dtype=np.int64)
+    alone = found.ends - found.starts == 1
+    quarter = alone & (first >= 0x0E00) & (first <= 0x17FF) & is_unspaced(first)
+    half = alone & (first >= 0x3040) & is_unspaced(first)
+    return np.where(quarter, 0.25, np.where(half, 0.5, 1.0))
 
 
 def _table(texts: list[str], lengths: Sequence[int]) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -189,7 +211,9 @@ def _owned_grams(texts: list[str], first: int, lengths: Sequence[int]) -> list[t
 
 def _says_something(text: str, found: Words) -> np.ndarray:
     """For each 13-gram whether `SAYING` of its words have three letters: counting to thirteen is nobody's problem."""
-    long = (found.ends - found.starts > 2) & np.array([text[start].isalpha() for start in found.starts], dtype=bool)
+    lettered = np.array([text[start].isalpha() for start in found.starts], dtype=bool)
+    alone = is_unspaced(np.array([ord(text[start]) for start in found.starts], dtype=np.int64))
+    long = ((found.ends - found.starts > 2) | alone) & lettered
     sums = np.concatenate([[0], np.cumsum(long)])
     return sums[LONG:] - sums[:-LONG] >= SAYING
 

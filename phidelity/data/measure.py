@@ -28,10 +28,14 @@ _UNSPACED = re.compile(
     "[\u0e00-\u0eff\u0f00-\u0fff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
     "|[^\\s\u0e00-\u0eff\u0f00-\u0fff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]+"
 )
-SENTENCE_ENDS = frozenset(".!?:。！？：।॥؟۔։።…")
+SENTENCE_ENDS = frozenset(".!?:。！？：．｡।॥؟۔։።፧…။។៕།༎༏༑᠃᱾᱿")
 """Characters that end a sentence or introduce what follows."""
 _CLOSING = frozenset("'\")]}”’»›」』*_`")
-_SEVERAL = re.compile(r"[.!?](?=\s)|[。！？।](?=.)|\n")
+_SEVERAL = re.compile(r"[.!?۔։።](?=\s)|[。！？।။។༎](?=.)|\n")
+_SENTENCE = 40
+"""Characters of a cell from which on it may be a sentence (ours)."""
+_ONLY_ROWS = 300
+"""Characters beside its tables below which a page is told in them (ours)."""
 LONGEST = 400_000
 """Words that are looked at: four times what any rule lets through (ours)."""
 _COMPRESSED = 1 << 16
@@ -82,16 +86,24 @@ def ends_sentence(word: str) -> bool:
 
 
 def prose(text: str) -> str:
-    """A text without its fenced code and the rows of its tables, which repeat themselves by nature."""
+    """A text without its fenced code and the rows of its tables, but for a page told in rows."""
     if "```" not in text and " | " not in text:
         return text
-    kept, fenced = [], False
+    kept, told, fenced = [], [], False
     for line in text.split("\n"):
         if line.lstrip().startswith("```"):
             fenced = not fenced
         elif not fenced and " | " not in line:
             kept.append(line)
-    return "\n".join(kept)
+        elif not fenced and _is_told(line):
+            told.append(line)
+    return "\n".join(kept + told if told and sum(map(len, kept)) < _ONLY_ROWS else kept)
+
+
+def _is_told(row: str) -> bool:
+    """Whether the last cell of a row is a sentence."""
+    cell = row.rstrip().rpartition(" | ")[2]
+    return len(cell) >= _SENTENCE and ends_sentence(cell.split()[-1])
 
 
 class Measured:

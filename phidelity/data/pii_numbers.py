@@ -20,7 +20,8 @@ _CALLING = frozenset(
 """Calling codes in use (ITU-T E.164)."""
 
 _CARD = re.compile(
-    r"[2-6](?<![\w.,+-].)\d{3}(?:(?:[ -]?\d{4}){2}(?:[ -]?\d{1,7})?|[ -]?\d{6}[ -]?\d{4,5})(?![\w-]|[.,]\d)"
+    r"[2-6](?<![A-Za-z0-9_.,+-].)\d{3}(?:(?:[ \u00a0\u202f-]?\d{4}){2}(?:[ \u00a0\u202f-]?\d{1,7})?"
+    r"|[ \u00a0\u202f-]?\d{6}[ \u00a0\u202f-]?\d{4,5})(?![A-Za-z0-9_-]|[.,]\d)"
 )
 _NETWORKS = (
     (re.compile(r"4"), (13, 16, 19)),
@@ -38,7 +39,8 @@ def cards(text: str) -> Iterator[tuple[int, int]]:
     for match in _CARD.finditer(text):
         digits = re.sub(r"\D", "", match[0])
         lengths = next((lengths for begin, lengths in _NETWORKS if begin.match(digits)), ())
-        if len(digits) in lengths and _luhn(digits) and len(set(digits)) > 1:
+        right = len(digits) in lengths and _luhn(digits) and len(set(digits)) > 1
+        if right and not _BOOK.search(_before(text, match)):
             yield match.span()
 
 
@@ -47,28 +49,34 @@ def _luhn(digits: str) -> bool:
     return sum(value - 9 * (value > 9) for value in doubled) % 10 == 0
 
 
-_IBAN = re.compile(r"[A-Z](?<!\w.)[A-Z]\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?(?!\w)")
+_IBAN = re.compile(
+    r"[A-Z](?<![A-Za-z0-9_].)[A-Z]\d{2}(?:[ \u00a0\u202f-]?[A-Z0-9]{4}){2,7}(?:[ \u00a0\u202f-]?[A-Z0-9]{1,3})?(?!\w)"
+)
+_GAP = re.compile("[ \u00a0\u202f-]")
 
 
 def ibans(text: str) -> Iterator[tuple[int, int]]:
     """Bank accounts whose letters and digits leave 1 modulo 97 (ISO 13616); what follows in capitals is cut off."""
     for match in _IBAN.finditer(text):
-        gaps = [match.start() + gap.start() for gap in re.finditer(" ", match[0])]
+        gaps = [match.start() + gap.start() for gap in _GAP.finditer(match[0])]
         for end in (match.end(), *reversed(gaps)):
-            code = text[match.start() : end].replace(" ", "")
+            code = _GAP.sub("", text[match.start() : end])
             if 15 <= len(code) <= 34 and int("".join(str(int(c, 36)) for c in code[4:] + code[:4])) % 97 == 1:
                 yield match.start(), end
                 break
 
 
 _SSN = re.compile(r"\d(?<![\w.,-].)\d{2}-(?<!000-)(?<!666-)(?!00)\d\d-(?!0000)\d{4}(?![\w-]|[.,]\d)")
-_SAID_SSN = re.compile(r"(?:\bSSN|ocial [Ss]ecurity)\D{0,24}(\d{3}[ -]?\d{2}[ -]?\d{4})(?!\w)")
+_SAID_SSN = re.compile(r"(?:\b(?:SSN|ssn)|ocial [Ss]ecurity)\D{0,24}(\d{3}[ -]?\d{2}[ -]?\d{4})(?!\w)")
+
+
+_PAGED = re.compile(r"\b(?:pages?|pp\.|part|serial|no\.|order) ?\Z", re.IGNORECASE)
 
 
 def social_security(text: str) -> Iterator[tuple[int, int]]:
     """US social security and taxpayer numbers, with dashes or said to be one."""
-    yield from (match.span() for match in _SSN.finditer(text))
-    if "SSN" in text or "ocial " in text:
+    yield from (match.span() for match in _SSN.finditer(text) if not _PAGED.search(_before(text, match)))
+    if "SSN" in text or "ssn" in text or "ocial " in text:
         yield from (match.span(1) for match in _SAID_SSN.finditer(text))
 
 
@@ -80,14 +88,26 @@ _AMERICAN = re.compile(
     r"(?:1(?<![\w.,+-].)[ .-]\(?[2-9]\d\d\)?[ .\u2011-]|\([2-9]\d\d\) ?|[2-9](?<![\w.,+-].)\d\d[ .\u2011-])"
     r"[2-9]\d\d[ .\u2011-]\d{4}(?!\w|[.,-]\d)"
 )
-_DIALLED = re.compile(r"[(\d](?<![\w+.,-].)(?:[ ./()-]{0,2}\d){6,14}(?!\w|[.,-]\d)")
+_RUSSIAN = re.compile(r"8(?<![\w.,+-].)[ -]?\(?[3-9]\d\d\)?[ -]\d{3}[ -]\d\d[ -]\d\d(?!\w|[.,-]\d)")
+_FRENCH = re.compile(r"0(?<![\w.,+-].)[1-9](?:\.\d\d){4}(?!\w|[.,-]\d)")
+_DIALLED = re.compile(r"[(\d](?<![A-Za-z0-9_+.,-].)(?:[ ./()\u00a0\u2011-]{0,3}\d){6,14}(?![A-Za-z0-9_]|[.,-]\d)")
+_JOINED = (
+    r"[.:：]{0,2} ?(?:(?:us|me|at|on|number|numéro|número|numero|nummer|номер|nr\.?|no\.?|nº|is|al|au|le|el|unter"
+    r"|номеру|по|는|은|번호|は|番号|号码|號碼|नंबर|है|رقم|:|：) ?){0,3}[:=：]? ?[(]?\Z"
+)
 _CALLED = re.compile(
-    r"(?:\b(?:tel|telephone|phone|telefon|telefono|teléfono|téléphone|fon|fax|mobile|mobil|cell|call|whatsapp)"
-    r"|电话|電話|телефон|тел)[.:]{0,2} ?(?:(?:us|me|at|on|number|nr\.?|no\.?|is) ?){0,3}[:=]? ?\Z",
+    r"(?:\b(?:tel|telephone|telephone number|phone|telefone?|telefono|teléfono|téléphone|telefoon|telefonszám"
+    r"|fon|fax|mobile?|móvil|celular|telemóvel|cellulare|handy|gsm|tlf|tfn|puh|puhelin|sími|tálefón|τηλ|τηλέφωνο|κινητό"
+    r"|điện thoại|telepon|simu|whatsapp|viber|llám[ae](?:me|nos)|appelez|rufen sie|ring)"
+    r"|电话|電話|手机|手機|携帯|传真|傳真|전화|핸드폰|휴대폰|휴대전화|연락처|팩스|телефону?|тел|моб|факс|звоните"
+    r"|هاتف|جوال|موبايل|تلفن|فاكس|טלפון|נייד|फ़ोन|फोन|मोबाइल|टेलीफोन|ফোন|மொபைல்|โทร|โทรศัพท์|მობ|ტელ|հեռ)" + _JOINED,
     re.IGNORECASE,
 )
-_BOOK = re.compile(r"(?:ISBN|ISSN|EAN|doi)\S{0,12}[ :]*\Z", re.IGNORECASE)
-_YEARS = re.compile(r"(?:1[5-9]|20)\d\d[-/ ](?:1[5-9]|20)\d\d")
+_ASKED = re.compile(r"\b(?:call|cell|text|dial)" + _JOINED, re.IGNORECASE)
+"""Words that stand before other numbers too ("call 1234567 times")."""
+_BOOK = re.compile(r"(?:ISBN|ISSN|EAN|UPC|IMEI|GTIN|doi|barcode)(?:-1[03])?\S{0,12}[ :]*\Z", re.IGNORECASE)
+_THOUSANDS = re.compile(r"[1-9]\d{0,2}(?:[ \u00a0]\d{3})+")
+_MANY_YEARS = re.compile(r"(?:(?:1[5-9]|20)\d\d[-/, ]{0,2}){2,}")
 
 
 def phones(text: str) -> Iterator[tuple[int, int]]:
@@ -97,9 +117,15 @@ def phones(text: str) -> Iterator[tuple[int, int]]:
         code = next((digits[:n] for n in (1, 2, 3) if digits[:n] in _CALLING), "")
         if code and _can_be_dialled(code, digits[len(code) :], match[0]):
             yield match.span()
-    yield from (match.span() for match in _AMERICAN.finditer(text) if not _BOOK.search(_before(text, match)))
+    for match in _AMERICAN.finditer(text):
+        before = _before(text, match)
+        if not _BOOK.search(before) and (not match[0].startswith("1 ") or _CALLED.search(before)):
+            yield match.span()
+    yield from (match.span() for form in (_RUSSIAN, _FRENCH) for match in form.finditer(text))
     for match in _DIALLED.finditer(text):
-        if _CALLED.search(_before(text, match)) and _is_dialled(match[0]):
+        before = _before(text, match)
+        called = bool(_CALLED.search(before))
+        if (called or (_ASKED.search(before) and _is_written(match[0]))) and _is_dialled(match[0]):
             yield match.span()
 
 
@@ -111,9 +137,17 @@ def _can_be_dialled(code: str, rest: str, whole: str) -> bool:
 
 
 def _is_dialled(number: str) -> bool:
-    """Whether digits can be a number to call: not two years, and pairs only where they begin with 0."""
-    pairs = all(len(group) < 3 for group in re.findall(r"\d+", number))
-    return not _YEARS.fullmatch(number) and (not pairs or number.lstrip("(")[0] == "0")
+    """Whether digits can be a number to call: no years, and of pairs four or more, or such as begin with 0."""
+    groups = re.findall(r"\d+", number)
+    pairs = all(len(group) < 3 for group in groups)
+    paired = len(groups) > 3 and all(len(group) == 2 for group in groups)
+    return not _MANY_YEARS.fullmatch(number) and (not pairs or paired or number.lstrip("(")[0] == "0")
+
+
+def _is_written(number: str) -> bool:
+    """Whether digits are written as those of a telephone rather than a count: ten or more, parted, or begun by 0."""
+    parted = not number.isdigit() and not _THOUSANDS.fullmatch(number)
+    return parted or number[0] == "0" or sum(map(str.isdigit, number)) > 9
 
 
 def _before(text: str, match: re.Match[str]) -> str:

@@ -6,6 +6,7 @@ line is one with something on it, a share of characters is one of the characters
 score says nothing of such a text; the rule then lets it pass.
 """
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -27,14 +28,44 @@ from phidelity.data.measure import (
 Score = Callable[[Measured], float | None]
 
 _LINE_ENDS = SENTENCE_ENDS | frozenset("\"'”’»")
-_BULLETS = ("- ", "* ", "+ ", "•", "‣", "·", "▪", "◦", "●")
+_BULLETS = ("- ", "* ", "+ ", "– ", "— ", "→ ", *"•‣·▪◦●■□►▶▸❖✓✔➢➤")
+_CUT_OFF = re.compile(
+    r"(?:\.\.\.|…)[\])]?(?:\W{0,3}(?:(?:read |show |see |view )?more|continue reading|(?:mehr|weiter)\w*|lire la suite"
+    r"|en savoir plus|leer más|leggi tutto|ler mais|lees meer|читать далее|подробнее"
+    r"|続きを読む|阅读全文|查看更多))?\W{0,3}\Z",
+    re.IGNORECASE,
+)
+"""A line that was cut off, and the link to its rest."""
+_TELLS = 6
+"""Blanks in an item of a list from which on it may be a sentence (ours)."""
 _SHORT_LINE = 16
 _POLICY = ("terms of use", "privacy policy", "cookie policy", "uses cookies", "use of cookies", "use cookies")
 """C4's phrases (arXiv 1910.10683, its code)."""
+_CONSENT = (
+    *("accept all", "reject all", "accept cookies", "cookie settings", "cookie preferences", "manage preferences"),
+    *("manage your choices", "your choices", "strictly necessary", "necessary cookies", "analytics cookies"),
+    *("marketing cookies", "advertising cookies", "third-party cookies", "functional cookies", "our partners"),
+    *("cookie-einstellungen", "cookies akzeptieren", "alle akzeptieren", "alle ablehnen", "verwendet cookies"),
+    *("datenschutzerklärung", "tout accepter", "tout refuser", "utilise des cookies", "politique de confidentialité"),
+    *("aceptar todo", "rechazar todo", "utiliza cookies", "política de privacidad", "política de cookies"),
+    *("accetta tutti", "utilizza i cookie", "файлы cookie", "использует cookie", "политик", "принять все"),
+)
+"""Phrases of a page that asks for consent to cookies (ours)."""
+_WEAK_SALES = ("discount", "cheap", "bonus", "!!!", "% off", "rabatt", "скидк")
+"""Words that advertise only beside one of the phrases (ours)."""
 _SALES = (
     *("click here", "limited offer", "order now", "order today", "buy now", "call now", "act now", "free shipping"),
     *("fast shipping", "shipping worldwide", "no prescription", "best price", "lowest price", "money back"),
-    *("special offer", "discount", "cheap", "% off", "save big", "satisfaction guaranteed", "risk free", "!!!"),
+    *("special offer", "save big", "save up to", "satisfaction guaranteed", "risk free", "no risk", "best prices"),
+    *("without a prescription", "online pharmacy", "viagra", "cialis", "discreet pack", "fast delivery", "in stock!"),
+    *("while stocks last", "order your", "online casino", "free spins", "jackpot", "sign up today", "register now"),
+    *("deposit now", "claim your", "free bonus", "welcome bonus", "instant payout", "guaranteed delivery"),
+    *("jetzt bestellen", "jetzt kaufen", "kaufen sie jetzt", "kostenloser versand", "versandkostenfrei"),
+    *("besten preis", "sonderangebot", "klicken sie hier", "geld-zurück", "nur heute", "greifen sie"),
+    *("achetez maintenant", "livraison gratuite", "meilleur prix", "offre spéciale", "cliquez ici", "sans ordonnance"),
+    *("compra ahora", "envío gratis", "mejor precio", "oferta especial", "haz clic aquí", "sin receta"),
+    *("acquista ora", "spedizione gratuita", "frete grátis", "compre agora", "купить сейчас", "бесплатная доставка"),
+    *("лучшая цена", "без рецепта", "онлайн казино", "закажите сейчас"),
 )
 """Phrases of advertising (ours)."""
 
@@ -65,13 +96,17 @@ def ellipses(m: Measured) -> float:
 
 
 def bullets(m: Measured) -> float:
-    """Lines that begin with a bullet, over lines."""
-    return share(sum(line.startswith(_BULLETS) for line in m.lines), len(m.lines))
+    """Lines that begin with a bullet, over lines; nothing of a list more than half of sentences."""
+    items = [line for line in m.lines if line.startswith(_BULLETS)]
+    told = sum(line.count(" ") >= _TELLS and ends_sentence(line) for line in items)
+    return share(len(items) if 2 * told <= len(items) else 0, len(m.lines))
 
 
 def ellipsis_lines(m: Measured) -> float:
-    """Lines that end in an ellipsis, over lines."""
-    return share(sum(line.endswith(("...", "…")) for line in m.lines), len(m.lines))
+    """Lines that end in an ellipsis, also before a bracket or a link to the rest ("read more"), over lines."""
+    if "..." not in m.text and "…" not in m.text:
+        return 0.0
+    return share(sum(bool(_CUT_OFF.search(line[-40:])) for line in m.lines), len(m.lines))
 
 
 def letters(m: Measured) -> float:
@@ -179,10 +214,12 @@ def sentences(m: Measured) -> float | None:
 
 
 def sentences_beside_policy(m: Measured) -> float | None:
-    """The same outside of lines on cookies, terms and privacy (C4's phrases); nothing where no such line is."""
-    if not any(phrase in m.folded for phrase in _POLICY):
+    """The same outside of lines on cookies, terms and privacy (C4's phrases, ours); nothing where there is none."""
+    asks = "cookie" in m.folded and sum(phrase in m.folded for phrase in _CONSENT) > 1
+    phrases = (*_POLICY, *_CONSENT, "cookie") if asks else _POLICY
+    if not any(phrase in m.folded for phrase in phrases):
         return None
-    lines = (line for line in m.lines if not any(phrase in line.lower() for phrase in _POLICY))
+    lines = (line for line in m.lines if not any(phrase in line.lower() for phrase in phrases))
     return sum(ends_sentence(word) for line in lines for word in line.split())
 
 
@@ -217,8 +254,9 @@ def newlines(m: Measured) -> float:
 
 
 def sales(m: Measured) -> float:
-    """Phrases of advertising (a list of ours, in English) per hundred words."""
-    return 100 * share(sum(map(m.folded.count, _SALES)), m.n_words)
+    """Phrases of advertising (ours, in seven languages) per hundred words; "cheap" and its like only beside others."""
+    found = sum(map(m.folded.count, _SALES))
+    return 100 * share(found + sum(map(m.folded.count, _WEAK_SALES)), m.n_words) if found else 0.0
 
 
 def odd_pairs(m: Measured) -> float:

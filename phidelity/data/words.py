@@ -45,6 +45,11 @@ def words(text: str, *, characters: bool = True) -> Words:
     return Words(mix((sums[ends] - sums[starts]) * inverses[starts]), starts, ends)
 
 
+def is_unspaced(codes: np.ndarray) -> np.ndarray:
+    """Whether each character is of a script that puts no blank between words."""
+    return np.logical_or.reduce([(codes >= first) & (codes <= last) for first, last in _UNSPACED])
+
+
 def grams(hashes: np.ndarray, n: int) -> np.ndarray:
     """A hash for each run of `n` words, in order; none where there are fewer."""
     if len(hashes) < n:

@@ -4,6 +4,7 @@ No stream gives more than it should: a document has a largest size, and what unp
 from is a bomb. So memory stays bounded whatever a file claims about itself. All limits are ours.
 """
 
+import calendar
 import io
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -18,6 +19,8 @@ MAX_RATIO = 250
 """Bytes that one packed byte may become; text seldom goes beyond 20."""
 FREE = 16 << 20
 """Bytes that may come out of a packed stream before the ratio counts."""
+MAX_ELEMENTS = 1_000_000
+"""Elements of a page or a book in XML, lists and records of one JSON value: each costs some hundred bytes of memory."""
 _DATE = re.compile(r"(\d{4})(?:-(\d\d)(?:-(\d\d))?)?")
 
 
@@ -72,10 +75,15 @@ class Unpacked(io.RawIOBase):
         """Fill the buffer, as `RawIOBase` asks."""
         data = self._unpacked.read(len(buffer))
         self._n += len(data)
-        if self._n > FREE and self._n > MAX_RATIO * max(1, self._packed.tell()):
+        if is_bomb(self._n, self._packed.tell()):
             raise BadFileError("bomb")
         buffer[: len(data)] = data
         return len(data)
+
+
+def is_bomb(n_unpacked: int, n_packed: int) -> bool:
+    """Whether too many bytes came out of too few."""
+    return n_unpacked > FREE and n_unpacked > MAX_RATIO * max(1, n_packed)
 
 
 def read_all(blob: Blob, limit: int = MAX_DOCUMENT) -> bytes:
@@ -110,7 +118,9 @@ def iso_date(text: Any) -> str:
     found = _DATE.match(str(text or "").strip())
     if not found or not 1400 < int(found[1]) < 2200:
         return ""
-    month = found[2] or "12"
-    if not 1 <= int(month) <= 12 or not 1 <= int(found[3] or 1) <= 31:
+    year, month = int(found[1]), int(found[2] or 12)
+    if not 1 <= month <= 12:
         return ""
-    return f"{found[1]}-{month}-{found[3] or '31'}"
+    last = calendar.monthrange(year, month)[1]
+    day = int(found[3] or last)
+    return f"{year:04}-{month:02}-{day:02}" if 1 <= day <= last else ""

@@ -31,8 +31,11 @@ _SUPERSETS = {"iso8859-1": "cp1252", "ascii": "cp1252", "gb2312": "gb18030", "gb
 
 _LATIN = {bytes([byte]).decode("cp1252", "ignore") or chr(byte): byte for byte in range(0x80, 0x100)}
 """Windows-1252 backwards; its five gaps are the control characters, as in browsers."""
+_LATIN |= {chr(byte): byte for byte in range(0x80, 0xA0)}
+"""And Latin-1, which has controls where Windows-1252 has signs."""
 _RUN = re.compile(f"[{re.escape(''.join(_LATIN))}\ufffd]{{2,}}")
-_SIGN = re.compile("[ÃÂâÐÑÎÏØÙà][\u0080-¿‚-‰Œ-œŠ-šŽ-žŸƒˆ˜–—‘’“”†‡•…‹›€™\ufffd]")
+_LATER = "[\u0080-¿‚-‰Œ-œŠ-šŽ-žŸƒˆ˜–—‘’“”†‡•…‹›€™\ufffd]"
+_SIGN = re.compile(f"[ÃÂâÐÑÎÏØÙà]{_LATER}|[ã-ï]{_LATER}{{2}}")
 
 
 def decode(data: bytes, declared: Iterable[str] = ()) -> str | None:

@@ -14,7 +14,8 @@ from typing import Any
 from lxml import etree
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
-from phidelity.data.formats.blob import Part, iso_date
+from phidelity.data.formats.blob import MAX_ELEMENTS, Part, iso_date
+from phidelity.data.formats.charset import mend
 from phidelity.data.formats.mathml import dollars, to_tex
 from phidelity.data.formats.plain import clean
 
@@ -45,9 +46,24 @@ _CHROME = frozenset(
 """Roles, classes and ids of elements that are furniture."""
 _MENU = re.compile(r"(?!(?:has|with|no|without|is|show|open)[-_])[\w-]+[-_](?:nav|menu|navigation)")
 """Further names of menus, such as sidebar-nav."""
+_NEVER_ALL = {"nav", "footer", "button", "dialog", "menu"}
+"""Elements that are furniture even where there is nothing else."""
+_ENDS = re.compile(r"[.!?؟۔։።](?=\s|$)|[。！？।။។]")
+_PIECE, _TOLD, _MOST = 200, 3, 0.6
+"""Characters and sentences of a piece of a page, and the share from which on one is the page itself (ours)."""
 _ONLY_LINKS = 0.8
 """Share of characters in links from which a block without a sentence is furniture (ours)."""
 _CODE_CLASS = re.compile(r"(?:language|lang|highlight|brush)[-:]\s?([A-Za-z][\w+#]{0,14})")
+_TAG = re.compile(r"<(/?)([a-zA-Z][\w-]{0,20})")
+_HARMLESS = 10_000
+"""Tags that may be nested as they like (ours): a parser takes the square of the depth."""
+_DEEPEST = 1000
+"""Elements within one another on a larger page (ours)."""
+_LOOSE = frozenset(
+    """p li dt dd td th tr tbody thead tfoot colgroup col option optgroup br img input meta link hr area base embed
+    param source track wbr path rect circle g use""".split()  # noqa: SIM905 (a list to read)
+)
+"""Elements that need no end, and so do not tell how deep we are."""
 _DATES = (
     "article:published_time",
     "date",
@@ -85,6 +101,9 @@ class _Page:
     n_text: int = 0
     n_kept: int = 0
     n_chrome: int = 0
+    body: Any = None
+    whole: int = -1
+    """Characters of the body, once somebody asked."""
 
     def end_block(self, *, tight: bool = False, heading: bool = False) -> None:
         """Finish the block under way; a loose one is followed by a blank line."""
@@ -107,14 +126,32 @@ class _Page:
 
 def read_html(html: str) -> Part:
     """The text of a page, and its title, language, date, and shares of links and of furniture."""
-    tree = LexborHTMLParser(html)
+    tree = LexborHTMLParser(html if html.isascii() else mend(html))
     page = _Page(katex="katex-html" in html)
     if tree.body is not None:
+        page.body = tree.body
         _walk(tree.body, page)
     page.end_block()
     chrome = page.n_chrome / (page.n_chrome + page.n_kept) if page.n_chrome else 0.0
     shares = {"link_share": page.n_links / max(1, page.n_text), "chrome_share": chrome}
     return Part(clean("\n".join(page.lines)), meta={**_head(tree), **{key: round(n, 4) for key, n in shares.items()}})
+
+
+def too_big(html: str) -> str:
+    """Why a page is not parsed: its tree would take too much memory, or its depth too much time; "" for one that is."""
+    n = html.count("<")
+    if n > MAX_ELEMENTS:
+        return "too_many_elements"
+    if n <= _HARMLESS:
+        return ""
+    depth = 0
+    for tag in _TAG.finditer(html):
+        if tag[2].lower() not in _LOOSE:
+            depth += -1 if tag[1] else 1
+            if depth > _DEEPEST:
+                return "too_deep"
+            depth = max(0, depth)
+    return ""
 
 
 def html_text(html: str) -> str:
@@ -156,17 +193,21 @@ def _enter(node: LexborNode, tag: str, page: _Page) -> bool:
     if tag in _UNSEEN:
         return False
     if tag in _FURNITURE or ((tag in _BLOCK or tag == "span") and _is_chrome(node, tag)):
-        page.n_chrome += len(" ".join(node.text(deep=True).split()))
-        return False
+        text = " ".join(node.text(deep=True).split())
+        if tag in _NEVER_ALL or not _is_page(node, page):
+            page.n_chrome += len(text)
+            return False
     if tag in _BLOCK:
         if not page.cells:
             page.end_block(tight=tag in _TIGHT or bool(page.lists))
         _open(node, tag, page)
     elif tag in _CELLS:
-        if "".join(page.text).strip():
-            page.text.append(" | ")
         page.layouts.append(_is_layout(node))
         page.cells += not page.layouts[-1]
+        if page.layouts[-1] and not page.cells:
+            page.end_block()
+        elif "".join(page.text).strip():
+            page.text.append(" | ")
     elif tag == "br":
         if page.pre:
             page.text.append("\n")
@@ -235,7 +276,20 @@ def _fenced(text: str, language: str) -> str:
 
 def _is_layout(cell: LexborNode) -> bool:
     """Whether a cell holds whole pieces of a page rather than a datum."""
-    return cell.css_first("table, pre, ul, ol, h1, h2, h3, p + p") is not None
+    if cell.css_first("table, pre, ul, ol, h1, h2, h3, p + p, br + br") is not None:
+        return True
+    text = cell.text(deep=True) if cell.next is None or cell.prev is None else ""
+    return len(text) > _PIECE and len(_ENDS.findall(text)) >= _TOLD
+
+
+def _is_page(node: LexborNode, page: _Page) -> bool:
+    """Whether what looks like furniture is most of the page, and told in sentences: a form or a wrapper around it."""
+    text = " ".join(node.text(deep=True, separator=" ").split())
+    if len(text) < _PIECE or len(_ENDS.findall(text)) < _TOLD:
+        return False
+    if page.whole < 0:
+        page.whole = len(" ".join(page.body.text(deep=True, separator=" ").split()))
+    return len(text) > _MOST * page.whole
 
 
 def _is_chrome(node: LexborNode, tag: str) -> bool:

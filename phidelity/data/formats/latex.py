@@ -8,36 +8,35 @@ rows, verbatim is kept. A file that another one includes is a document of its ow
 import re
 
 from phidelity.data.formats.blob import Part
-from phidelity.data.formats.plain import clean, unwrap
+from phidelity.data.formats.plain import clean, enclosed, unwrap, without
 
 _COMMENT = re.compile(r"(?<!\\)%[^\n]*\n?[ \t]*")
 _KEPT = re.compile(
-    r"\\begin\{(verbatim|lstlisting|minted|Verbatim)\*?\}.*?\\end\{\1\*?\}"
-    r"|\\begin\{(equation|align|gather|multline|eqnarray|displaymath|math|alignat)(\*?)\}.*?\\end\{\2\3\}"
-    r"|\\\[.*?\\\]|\\\(.*?\\\)|\$\$.*?\$\$|(?<!\\)\$(?:\\.|[^$\\])+\$",
+    r"\\begin\{(verbatim|lstlisting|minted|Verbatim)\*?\}"
+    r"|\\begin\{(equation|align|gather|multline|eqnarray|displaymath|math|alignat)(\*?)\}"
+    r"|(\\\[|\\\(|\$\$)|(?<!\\)\$(?:\\.|[^$\\])++\$",
     re.DOTALL,
 )
+"""What begins a formula or a listing; one between single dollars is the whole."""
+_ENDS = {"\\[": r"\\\]", "\\(": r"\\\)", "$$": r"\$\$"}
 _VERBATIM = re.compile(
     r"\\begin\{(?:verbatim|lstlisting|minted|Verbatim)\*?\}(?:\[[^\]]*\])?(?:\{\w+\})?\n?(.*)\\end", re.DOTALL
 )
-_DROPPED = re.compile(
-    r"\\begin\{(tikzpicture|figure\*?|filecode|asy|pspicture|picture|thebibliography|comment)\}.*?\\end\{\1\}",
-    re.DOTALL,
-)
+_DROPPED = re.compile(r"\\begin\{(tikzpicture|figure\*?|filecode|asy|pspicture|picture|thebibliography|comment)\}")
 _SILENT = re.compile(
     r"\\(?:[a-zA-Z]*label|index|[a-zA-Z]*cite[a-z]*|[a-zA-Z]*ref(?:v[A-Z]*)?|olfileid|documentclass|usepackage|input|include"
     r"|includegraphics|vspace|hspace|vskip|hskip|setcounter|addtocounter|bibliography\w*|pagestyle|thispagestyle|newcommand"
     r"|renewcommand|def|providecommand|hypersetup|graphicspath|chaptermark|sectionmark|addcontentsline|phantomsection"
     r"|sectionnotes|noindent|medskip|bigskip|smallskip|clearpage|newpage|centering|maketitle|tableofcontents|footnotesize"
     r"|small|large|Large|normalsize|par|item(?=sep)|raggedright|hfill|vfill|qedhere|protect|allowbreak|linebreak|pagebreak)"
-    r"(?![a-zA-Z])\*?(?:\[[^\]\n]*\]|\{[^{}\n]*\})*"
+    r"(?![a-zA-Z])\*?(?:\[[^\[\]\n]*\]|\{[^{}\n]*\})*"
 )
 _HEADING = re.compile(
-    r"\\(?:part|chapter|(?:sub)*section|paragraph|olsection|title)\*?(?:\[[^\]]*\])?\{((?:[^{}]|\{[^{}]*\})*)\}"
+    r"\\(?:part|chapter|(?:sub)*section|paragraph|olsection|title)\*?(?:\[[^\[\]]*\])?\{((?:[^{}]|\{[^{}]*\})*)\}"
 )
-_BEGIN = re.compile(r"\\begin\{(\w+)\*?\}((?:\[[^\]\n]*\]|\{[^{}\n]*\})*)|\\end\{\w+\*?\}(?:\{[^{}\n]*\})*")
-_ITEM = re.compile(r"\\item(?![a-zA-Z])\s*(?:\[([^\]]*)\])?[ \t]*")
-_COMMAND = re.compile(r"\\[a-zA-Z@]+\*?(?:\[[^\]\n]*\])?\s?")
+_BEGIN = re.compile(r"\\begin\{(\w+)\*?\}((?:\[[^\[\]\n]*\]|\{[^{}\n]*\})*)|\\end\{\w+\*?\}(?:\{[^{}\n]*\})*")
+_ITEM = re.compile(r"\\item(?![a-zA-Z])\s*(?:\[([^\[\]]*)\])?[ \t]*")
+_COMMAND = re.compile(r"\\[a-zA-Z@]+\*?(?:\[[^\[\]\n]*\])?\s?")
 _ESCAPED = re.compile(r"\\([%&$#_{}~^])")
 _STATEMENTS = {
     "thm",
@@ -61,7 +60,12 @@ def read_latex(text: str) -> Part:
     text = text[begins + len("\\begin{document}") if begins >= 0 else 0 : ends if ends > 0 else len(text)]
     title = _HEADING.search(text)
     kept: list[str] = []
-    body = _KEPT.sub(lambda found: _hold(found, kept), _DROPPED.sub("", text))
+    text = without(text, _DROPPED, lambda found: rf"\\end\{{{re.escape(found[1])}\}}")
+    parts, at = [], 0
+    for found, end in enclosed(text, _KEPT, _kept_until):
+        parts += [text[at : found.start()], _hold(text[found.start() : end], kept)]
+        at = end
+    body = "".join([*parts, text[at:]])
     body = _prose(body)
     wide = sum(map(len, kept)) / max(1, len(body))
     body = re.sub(r"\ue000(\d+)\ue001", lambda found: kept[int(found[1])], unwrap(body))
@@ -69,12 +73,20 @@ def read_latex(text: str) -> Part:
     return Part(clean(body), meta=meta | ({"title": _plain(title[1])} if title else {}))
 
 
-def _hold(found: re.Match[str], kept: list[str]) -> str:
+def _kept_until(found: re.Match[str]) -> str:
+    """The pattern of the end of what begins so."""
+    if found[1]:
+        return rf"\\end\{{{found[1]}\*?\}}"
+    if found[2]:
+        return rf"\\end\{{{found[2]}{re.escape(found[3])}\}}"
+    return _ENDS.get(found[4] or "", "")
+
+
+def _hold(text: str, kept: list[str]) -> str:
     """Put a formula or a listing aside; a private character stands for it, alone on its line where it is displayed."""
-    text = found[0]
     verbatim = _VERBATIM.match(text)
     shown = text.startswith(("\\begin", "\\[", "$$"))
-    kept.append(verbatim[1].strip("\n") if verbatim else re.sub(r"\\label\{[^}]*\}", "", text))
+    kept.append(verbatim[1].strip("\n") if verbatim else re.sub(r"\\label\{[^{}]*\}", "", text))
     place = f"\ue000{len(kept) - 1}\ue001"
     return f"\n\n{place}\n\n" if verbatim or (shown and "\n" in text) else place
 
@@ -97,8 +109,8 @@ def _environment(found: re.Match[str]) -> str:
 
 def _plain(text: str) -> str:
     """What commands leave of running text."""
-    text = re.sub(r"\\(?:hline|toprule|midrule|bottomrule|cline\{[^}]*\})", "", text)
-    text = re.sub(r"\s*(?<!\\)&\s*", " | ", text)
+    text = re.sub(r"\\(?:hline|toprule|midrule|bottomrule|cline\{[^{}]*\})", "", text)
+    text = re.sub(r"(?<!\s)\s*+(?<!\\)&\s*+", " | ", text)
     text = text.replace("\\\\", "\n").replace("~", " ").replace("``", "“").replace("''", "”")
     text = text.replace("---", "—").replace("--", "–").replace("\\dots", "…").replace("\\ldots", "…")
     text = re.sub(r"\\([`'^\"~=.uvHc])\{?(\w)\}?", lambda found: _accented(found[1], found[2]), text)

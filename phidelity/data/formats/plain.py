@@ -5,6 +5,7 @@ Documentation that is wrapped by hand is unwrapped, since a line break in the mi
 
 import re
 import unicodedata
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from phidelity.data.formats.blob import Part, iso_date
@@ -16,8 +17,9 @@ _NARROWEST = 45
 """Characters; shorter lines were ended on purpose (ours)."""
 _CODE = re.compile(r"^\s*(>>>|\.\.\. )|\s#\s|^\w+ = |^[\w.]+\([^)]*\)$")
 _ITEM = re.compile(r"^\s*([*+-]|\d{1,3}[.)])\s+")
+_COMMENT = re.compile("<!--")
 _FRONT = re.compile(r"\A---\n(.*?)\n---\n", re.DOTALL)
-_LINK = re.compile(r"!?\[([^\]\n]*)\]\((?:[^()\n]|\([^()\n]*\))*\)|<https?://[^>\s]+>|https?://\S+")
+_LINK = re.compile(r"!?\[([^\]\n]{0,150})\]\((?:[^()\n]|\([^()\n]*+\))*+\)|<https?://[^<>\s]+>|https?://\S+")
 _BOOK_BEGINS = re.compile(r"\*\*\* ?START OF (?:THE|THIS) PROJECT GUTENBERG[^*]*\*\*\*", re.IGNORECASE)
 _BOOK_ENDS = re.compile(
     r"\*\*\* ?END OF (?:THE|THIS) PROJECT GUTENBERG|End of (?:the )?Project Gutenberg", re.IGNORECASE
@@ -29,7 +31,38 @@ def clean(text: str) -> str:
     if not text.isascii():
         text = unicodedata.normalize("NFC", mend(text))
     text = _CONTROL.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
-    return re.sub(r"\n{3,}", "\n\n", re.sub(r"[^\S\n]+(?=\n)", "", text + "\n")).strip("\n")
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(map(str.rstrip, text.split("\n")))).strip("\n")
+
+
+def enclosed(
+    text: str, opens: re.Pattern[str], closer: Callable[[re.Match[str]], str], flags: int = 0
+) -> Iterator[tuple[re.Match[str], int]]:
+    """Each opening and where what it opens ends, in linear time: a `closer` that is not found is not looked for again.
+
+    `closer` gives the pattern of an opening's end, "" where the opening is the whole; what has no end is none.
+    """
+    missing: set[str] = set()
+    at = 0
+    while found := opens.search(text, at):
+        pattern, end = closer(found), found.end()
+        if pattern:
+            close = None if pattern in missing else re.compile(pattern, flags).search(text, end)
+            if close is None:
+                missing.add(pattern)
+                at = found.start() + 1
+                continue
+            end = close.end()
+        yield found, end
+        at = max(end, found.start() + 1)
+
+
+def without(text: str, opens: re.Pattern[str], closer: Callable[[re.Match[str]], str], flags: int = 0) -> str:
+    """The text without all that is `enclosed`."""
+    parts, at = [], 0
+    for found, end in enclosed(text, opens, closer, flags):
+        parts.append(text[at : found.start()])
+        at = end
+    return "".join([*parts, text[at:]])
 
 
 def unwrap(text: str) -> str:
@@ -38,13 +71,16 @@ def unwrap(text: str) -> str:
     A common indentation is taken away first; lines that only underline a heading go.
     """
     lines = [line for line in clean(_dedent(text)).split("\n") if not _UNDERLINE.match(line.strip())]
-    joined: list[str] = []
+    joined: list[list[str]] = []
+    length = 0
     for line in lines:
-        if joined and _continues(joined[-1], line):
-            joined[-1] = f"{joined[-1]} {line.strip()}"
+        if joined and _continues(joined[-1], length, line):
+            joined[-1].append(line.strip())
+            length += 1 + len(joined[-1][-1])
         else:
-            joined.append(line)
-    return clean("\n".join(joined))
+            joined.append([line])
+            length = len(line)
+    return clean("\n".join(map(" ".join, joined)))
 
 
 def read_plain(text: str) -> Part:
@@ -61,7 +97,7 @@ def read_markdown(text: str) -> Part:
     """Markdown as it stands, without front matter and comments; the share of its characters in links beside."""
     text = text.replace("\r\n", "\n")
     front = _FRONT.match(text)
-    body = clean(re.sub(r"<!--.*?-->", "", text[front.end() :] if front else text, flags=re.DOTALL))
+    body = clean(without(text[front.end() :] if front else text, _COMMENT, lambda found: "-->"))
     linked = sum(match.end() - match.start() for match in _LINK.finditer(body))
     meta: dict[str, Any] = {"link_share": round(linked / max(1, len(body)), 4)}
     if front and (title := re.search(r"^title: *(.+)$", front[1], re.MULTILINE)):
@@ -83,12 +119,13 @@ def _dedent(text: str) -> str:
     return "\n".join([lines[0].lstrip(), *(line[margin:] for line in lines[1:])])
 
 
-def _continues(before: str, line: str) -> bool:
-    """Whether `line` goes on with the paragraph or list item that `before` ends."""
-    if not before.strip() or not line.strip() or _ITEM.match(line) or _CODE.search(line) or _CODE.search(before):
+def _continues(before: list[str], length: int, line: str) -> bool:
+    """Whether `line` goes on with the paragraph or list item of these lines, which joined have this length."""
+    first = before[0]
+    if not first.strip() or not line.strip() or _ITEM.match(line) or _CODE.search(line) or _CODE.search(first):
         return False
-    item = _ITEM.match(before)
+    item = _ITEM.match(first)
     indent = len(line) - len(line.lstrip())
     if item:
         return indent == item.end()
-    return indent == 0 and before[0] != " " and len(before) >= _NARROWEST
+    return indent == 0 and first[0] != " " and length >= _NARROWEST

@@ -1,16 +1,19 @@
 """Tables with a document a row: JSON lines, Parquet, and Hugging Face datasets as they lie on disk.
 
 Which columns hold the text is told by their names; `_TEXTS` is the list. Long lines are passed over without being
-held, and a line that is no record costs itself only. Parquet and Arrow need the extra `formats` (pyarrow).
+held, and a line that is no record costs itself only. What a row says of itself is believed for its address, licence,
+language, title and date; the rest of its `meta` stands under `row`, where it chooses no rule and forges no origin.
+Parquet and Arrow need the extra `formats` (pyarrow).
 """
 
 import io
 import json
+import math
 from collections.abc import Iterator, Mapping
 from typing import IO, Any
 
 from phidelity.config import UserError
-from phidelity.data.formats.blob import MAX_DOCUMENT, BadFileError, Blob, Part, Reject, iso_date, read_all
+from phidelity.data.formats.blob import MAX_DOCUMENT, MAX_ELEMENTS, BadFileError, Blob, Part, Reject, iso_date, read_all
 from phidelity.data.formats.plain import clean
 
 _TEXTS: tuple[tuple[str, ...], ...] = (
@@ -30,6 +33,10 @@ MAX_TABLE = 256 << 20
 """Bytes of a Parquet file inside an archive, which has to be held to be read (ours)."""
 
 
+MAX_GROUP = 512 << 20
+"""Bytes of a row group, unpacked, that is looked into (ours); its columns are held one page at a time."""
+
+
 def read_json_lines(blob: Blob) -> Iterator[Part | Reject]:
     """A document per line."""
     for number, line in enumerate(_lines(blob.stream), 1):
@@ -42,7 +49,7 @@ def read_json_lines(blob: Blob) -> Iterator[Part | Reject]:
 def read_json(blob: Blob) -> Iterator[Part | Reject]:
     """A file of one JSON value: a list of records, or a single one."""
     try:
-        data = json.loads(read_all(blob))
+        data = _parsed(read_all(blob))
     except (ValueError, RecursionError):
         raise BadFileError("bad_record") from None
     for number, row in enumerate(data if isinstance(data, list) else [data], 1):
@@ -54,11 +61,17 @@ def read_parquet(blob: Blob) -> Iterator[Part | Reject]:
     arrow = _pyarrow()
     source = blob.stream if blob.stream.seekable() and not blob.inside else io.BytesIO(read_all(blob, MAX_TABLE))
     try:
+        file = arrow.parquet.ParquetFile(source)
         number = 0
-        for batch in arrow.parquet.ParquetFile(source).iter_batches(batch_size=64):
-            for row in batch.to_pylist():
-                number += 1
-                yield _record(row, str(number), 0)
+        for group in range(file.num_row_groups):
+            about = file.metadata.row_group(group)
+            if about.total_byte_size > MAX_GROUP:
+                yield Reject("too_large", f"{number + 1}-{number + about.num_rows}", about.total_byte_size)
+                number += about.num_rows
+                continue
+            for batch in file.iter_batches(batch_size=8, row_groups=[group], use_threads=False):
+                yield from _rows(batch, number)
+                number += batch.num_rows
     except (arrow.ArrowException, OSError):
         raise BadFileError("damaged") from None
 
@@ -69,11 +82,18 @@ def read_arrow(blob: Blob) -> Iterator[Part | Reject]:
     try:
         number = 0
         for batch in arrow.ipc.open_stream(blob.stream):
-            for row in batch.to_pylist():
-                number += 1
-                yield _record(row, str(number), 0)
+            yield from _rows(batch, number)
+            number += batch.num_rows
     except (arrow.ArrowException, OSError):
         raise BadFileError("damaged") from None
+
+
+def _rows(batch: Any, before: int) -> Iterator[Part | Reject]:
+    """The rows of a batch one by one; one larger than a document may be is never made into Python's own."""
+    for place in range(batch.num_rows):
+        row, number = batch.slice(place, 1), str(before + place + 1)
+        size = row.get_total_buffer_size() if batch.num_rows == 1 else row.nbytes
+        yield Reject("too_large", number, size) if size > MAX_DOCUMENT else _record(row.to_pylist()[0], number, 0)
 
 
 def _pyarrow() -> Any:
@@ -99,18 +119,32 @@ def _lines(stream: IO[bytes]) -> Iterator[bytes | None]:
 
 def _line(line: bytes, locator: str) -> Part | Reject:
     try:
-        row = json.loads(line)
+        row = _parsed(line)
     except (ValueError, RecursionError):
         return Reject("bad_record", locator, len(line))
     return _record(row, locator, len(line))
 
 
+def _parsed(data: bytes) -> Any:
+    """A value of JSON; one of more lists and records than `MAX_ELEMENTS` is none that a document would need."""
+    if data.count(b"[") + data.count(b"{") > MAX_ELEMENTS:
+        raise ValueError("too many values")
+    return json.loads(data)
+
+
 def _record(row: Any, locator: str, n_bytes: int) -> Part | Reject:
+    """The document of a row; a row that is made as none of ours is, is counted and costs itself only."""
+    try:
+        return _document(row, locator, n_bytes)
+    except (TypeError, ValueError, AttributeError, LookupError, RecursionError, OverflowError):
+        return Reject("bad_record", locator, n_bytes)
+
+
+def _document(row: Any, locator: str, n_bytes: int) -> Part | Reject:
     columns = _columns(row)
     if columns is None:
         return Reject("bad_record", locator, n_bytes)
-    given = row.get("meta") or row.get("metadata")
-    meta = dict(given) if isinstance(given, Mapping) else {}
+    meta = _told(row.get("meta") or row.get("metadata"))
     meta |= {name: row[name] for name in _PASSED if isinstance(row.get(name), str) and name not in columns}
     for name in _DATES:
         if "date" not in meta and (date := iso_date(row.get(name))):
@@ -120,8 +154,27 @@ def _record(row: Any, locator: str, n_bytes: int) -> Part | Reject:
         meta.setdefault("group", "acquired")
     texts = [str(row[name]) for name in columns if row.get(name)]
     if columns[0] == "instruction" and isinstance(row.get("instances"), list):
-        texts += [str(one[side]) for one in row["instances"] for side in ("input", "output") if one.get(side)]
+        instances = [one for one in row["instances"] if isinstance(one, Mapping)]
+        texts += [str(one[side]) for one in instances for side in ("input", "output") if one.get(side)]
     return Part(clean("\n\n".join(texts).encode("utf-8", "replace").decode()), locator, meta)
+
+
+def _told(given: Any) -> dict[str, Any]:
+    """What of a row's `meta` may stand beside our own: words of a few names, a date; other values below `row`."""
+    if not isinstance(given, Mapping):
+        return {}
+    meta: dict[str, Any] = {name: given[name] for name in _PASSED if isinstance(given.get(name), str)}
+    if given.get("group") in ("web", "acquired"):
+        meta["group"] = given["group"]
+    if date := iso_date(given.get("date")):
+        said = given.get("date_from")
+        meta |= {"date": date, "date_from": said if isinstance(said, str) and said else "meta"}
+    rest = {str(key): one for key, one in given.items() if key not in (*meta, "date", "date_from") and _is_plain(one)}
+    return meta | ({"row": rest} if rest else {})
+
+
+def _is_plain(value: Any) -> bool:
+    return isinstance(value, str | bool | int) or (isinstance(value, float) and math.isfinite(value))
 
 
 def _columns(row: Any) -> tuple[str, ...] | None:

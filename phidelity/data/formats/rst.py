@@ -7,9 +7,9 @@ from typing import Any
 from phidelity.data.formats.blob import Part, iso_date
 from phidelity.data.formats.plain import unwrap
 
-_FIELDS = re.compile(r"\A(?:[A-Z][\w-]*:[^\n]*\n(?:[ \t]+[^\n]*\n)*)+\n")
-_DIRECTIVE = re.compile(r"^([ \t]*)\.\. (?:[\w|-]+\|?[ \t]*(\w[\w:-]*)?::[ \t]*(.*)|.*)$")
-_ROLE = re.compile(r":(?:[\w.+-]+:)*([\w.+-]+):`([^`<]*?)(?:\s*<[^`>]*>)?`")
+_FIELDS = re.compile(r"\A(?:[A-Z][\w-]*+:[^\n]*+\n(?:[ \t][^\n]*+\n)*+)++\n")
+_DIRECTIVE = re.compile(r"^([ \t]*)\.\. (?:[\w|-]{1,80}\|?[ \t]{0,9}(\w[\w:-]{0,80})?::[ \t]*(.*)|.*)$")
+_ROLE = re.compile(r":(?:[\w.+-]{1,40}:){0,4}([\w.+-]{1,40}):`([^`<]*+)(?:<[^`>]*+>)?`")
 _LINK = re.compile(r"`([^`<\n]+)\s<[^`>]+>`__?|`([^`\n]+)`__?|(?<=\w)_(?=[\s.,;)])|\s?\[(?:\d+|#\w*)\]_")
 _KEPT = {
     "code",
@@ -68,9 +68,13 @@ def _lines(text: str) -> list[str]:
 
 
 def _roles(text: str) -> str:
-    text = _ROLE.sub(lambda found: f"PEP {found[2]}" if found[1] == "pep" and found[2].isdigit() else found[2], text)
+    text = _ROLE.sub(lambda found: _role(found[1], found[2].rstrip()), text)
     text = _LINK.sub(lambda found: found[1] or found[2] or "", text)
     return re.sub(r"``([^`\n]+)``", r"`\1`", text)
+
+
+def _role(name: str, words: str) -> str:
+    return f"PEP {words}" if name == "pep" and words.isdigit() else words
 
 
 def _date(text: str) -> str:

@@ -6,19 +6,22 @@ A name is read from its end, so that `page.html.ko.euc-kr` is HTML, `posts.jsonl
 
 import gzip
 import io
+import logging
 import lzma
 import tarfile
 import zlib
 from bz2 import BZ2File
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import PurePosixPath
 from typing import IO, Any, NamedTuple
 
 import zstandard
 
+from phidelity.config import UserError
 from phidelity.data.formats.blob import BadFileError, Blob, Part, Reader, Reject, Unpacked, read_all, whole
 from phidelity.data.formats.charset import decode
-from phidelity.data.formats.html import read_html
+from phidelity.data.formats.html import read_html, too_big
 from phidelity.data.formats.latex import read_latex
 from phidelity.data.formats.pdf import read_pdf
 from phidelity.data.formats.plain import read_code, read_markdown, read_plain
@@ -27,8 +30,10 @@ from phidelity.data.formats.rst import read_rst
 from phidelity.data.formats.stackexchange import read_posts
 from phidelity.data.formats.warc import declared_charset, read_warc
 from phidelity.data.formats.wikitext import is_wikitext, read_wikitext
-from phidelity.data.formats.xml import read_cnxml, read_pretext, read_xml
+from phidelity.data.formats.xml import declares_entities, read_cnxml, read_pretext, read_xml
 from phidelity.data.formats.zipped import read_docx, read_epub
+
+_LOG = logging.getLogger(__name__)
 
 
 class Format(NamedTuple):
@@ -55,6 +60,8 @@ def _html(blob: Blob) -> Iterator[Part | Reject]:
     text = decode(data, declared_charset(data))
     if text is None:
         raise BadFileError("not_text")
+    if reason := too_big(text):
+        raise BadFileError(reason)
     yield read_html(text)
 
 
@@ -62,10 +69,14 @@ def _posts_or_book(blob: Blob) -> Iterator[Part | Reject]:
     """XML by its head: a dump of posts, which is read as a stream, or a book."""
     stream = io.BufferedReader(_Raw(blob.stream), 1 << 16)
     head = stream.peek(1 << 12)[: 1 << 12]
-    if b"<!ENTITY" in head:
+    if declares_entities(head):
         raise BadFileError("xml_entities")
     reader = read_posts if b"<posts" in head else read_xml
     yield from reader(blob._replace(stream=stream))
+
+
+_PIECE = 256
+"""Packed bytes that are unpacked at once: at most 64 blocks, 8 MB, come out of them."""
 
 
 class _Zstd(io.RawIOBase):
@@ -80,14 +91,14 @@ class _Zstd(io.RawIOBase):
 
     def readinto(self, buffer) -> int:
         while not self._ready:
-            packed = self._rest or self._stream.read(1 << 14)
+            packed = self._rest[:_PIECE] or self._stream.read(_PIECE)
             if not packed and self._decoder:
                 raise EOFError("the compressed stream is cut off")
             if not packed:
                 return 0
             decoder = self._decoder = self._decoder or zstandard.ZstdDecompressor().decompressobj()
             self._ready = decoder.decompress(packed)
-            self._rest = decoder.unused_data if decoder.eof else b""
+            self._rest = (decoder.unused_data if decoder.eof else b"") + self._rest[_PIECE:]
             self._decoder = None if decoder.eof else decoder
         data, self._ready = self._ready[: len(buffer)], self._ready[len(buffer) :]
         buffer[: len(data)] = data
@@ -188,7 +199,15 @@ _PACKED: dict[str, Callable[[Any], Any]] = {
     ".bz2": BZ2File,
     ".xz": lzma.LZMAFile,
 }
+_HEADERS = (
+    *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
+    *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
+)
+_MAX_HEADER = 1 << 20
+"""Bytes of names and attributes of one member of an archive (ours)."""
 _ARCHIVES = {".tar": "", ".tgz": ".gz"}
+_FURNISHED = 0.5
+"""Share of furniture from which on a page without any text goes for that, as by the rule of this name."""
 _KNOWN_LAST = 3
 """Suffixes from the end of a name among which the telling one is looked for (ours)."""
 
@@ -219,11 +238,16 @@ def read_file(blob: Blob) -> Iterator[Found]:
             yield from _members(blob)
         else:
             yield from _parts(blob, format)
+    except UserError:
+        raise
     except BadFileError as error:
         yield Found(Reject(str(error), n_bytes=blob.size), format)
     except DAMAGE as error:
         missing = isinstance(error, OSError) and error.errno is not None
         yield Found(Reject("unreadable" if missing else "damaged", n_bytes=blob.size), format)
+    except Exception:
+        _LOG.warning("No reader expected what %s holds.", blob.name, exc_info=True)
+        yield Found(Reject("reader_failed", n_bytes=blob.size), format)
 
 
 def _unpacked(stream: IO[bytes], packed: str) -> IO[bytes]:
@@ -234,7 +258,8 @@ def _parts(blob: Blob, format: Format | None) -> Iterator[Found]:
     assert format is not None
     for item in format.read(blob):
         if isinstance(item, Part) and not item.text:
-            item = Reject("empty", item.locator)
+            furnished = float(item.meta.get("chrome_share") or 0) > _FURNISHED
+            item = Reject("ours_boilerplate" if furnished else "empty", item.locator)
         yield Found(item, format)
 
 
@@ -242,19 +267,33 @@ def _members(blob: Blob) -> Iterator[Found]:
     """The files of a tar archive, one after the other."""
     if blob.inside:
         raise BadFileError("nested_archive")
-    with tarfile.open(fileobj=blob.stream, mode="r|") as archive:
+    seen: Counter[str] = Counter()
+    with tarfile.open(fileobj=blob.stream, mode="r|", tarinfo=_Member) as archive:
         for member in archive:
             path = PurePosixPath(member.name)
-            if member.isdir() or any(part.startswith(".") and part not in ("..", ".") for part in path.parts):
+            if member.isdir():
                 continue
             name = member.name.encode("utf-8", "replace").decode().replace("\n", " ")
-            if path.is_absolute() or ".." in path.parts:
+            seen[name] += 1
+            name += f"~{seen[name]}" if seen[name] > 1 else ""
+            if any(part.startswith(".") and part not in ("..", ".") for part in path.parts):
+                yield Found(Reject("hidden", n_bytes=member.size), None, name)
+            elif path.is_absolute() or ".." in path.parts:
                 yield Found(Reject("unsafe_path", n_bytes=member.size), None, name)
             elif not member.isfile() or (stream := archive.extractfile(member)) is None:
                 yield Found(Reject("link", n_bytes=member.size), None, name)
             else:
                 inner = Blob(path.name, stream, member.size, inside=True)
                 yield from (found._replace(member=name) for found in read_file(inner))
+
+
+class _Member(tarfile.TarInfo):
+    """A member whose long name and further headers, which have to be held, are bounded."""
+
+    def _proc_member(self, tarfile_: tarfile.TarFile) -> Any:
+        if self.type in _HEADERS and self.size > _MAX_HEADER:
+            raise BadFileError("too_large")
+        return super()._proc_member(tarfile_)  # type: ignore[misc]
 
 
 def _kind(name: str) -> tuple[Format | None, str, bool]:

@@ -3,7 +3,8 @@
 Chunked transfer and content encodings are undone here, with a limit on what comes out (FastWARC 2.0.1's own undoing
 ends an archive early, without a word, after some bodies). The charset is decided from the
 bytes, then by the HTTP header, then by the page itself. What is no page (redirects, errors, images) is counted by
-its reason. An archive that ends in the middle of a record gives all records before it.
+its reason. What comes out of a packed archive is held against what went in, record by record. An archive that ends in
+the middle of a record gives all records before it.
 """
 
 import re
@@ -15,9 +16,9 @@ import brotli
 import zstandard
 from fastwarc.warc import ArchiveIterator, WarcRecordType
 
-from phidelity.data.formats.blob import MAX_DOCUMENT, Blob, Part, Reject, iso_date
+from phidelity.data.formats.blob import MAX_DOCUMENT, BadFileError, Blob, Part, Reject, is_bomb, iso_date
 from phidelity.data.formats.charset import decode
-from phidelity.data.formats.html import read_html
+from phidelity.data.formats.html import read_html, too_big
 from phidelity.data.formats.plain import clean
 
 _META_CHARSET = re.compile(rb"<meta[^>]{0,200}?charset\s*=\s*[\"']?([\w:-]{2,40})", re.IGNORECASE)
@@ -31,13 +32,16 @@ def read_warc(blob: Blob) -> Iterator[Part | Reject]:
     kinds = WarcRecordType.response | WarcRecordType.conversion
     stream: Any = blob.stream
     records = iter(ArchiveIterator(stream, record_types=kinds, parse_http=True, auto_decode="none"))
-    n = 0
+    n = unpacked = 0
     while True:
         n += 1
         try:
             record = next(records, None)
             if record is None:
                 return
+            unpacked += record.content_length
+            if is_bomb(unpacked, stream.tell()):
+                raise BadFileError("bomb")
             yield _record(record, str(n))
         except (EOFError, ValueError, OSError):
             yield Reject("damaged", str(n))
@@ -64,7 +68,7 @@ def _record(record: Any, number: str) -> Part | Reject:
     if kind and not kind.startswith(_PAGES):
         return Reject("not_html", locator, len(data))
     body = http_body(data, http)
-    if body is None or len(body) > MAX_DOCUMENT:
+    if body is None or len(body) > MAX_DOCUMENT or is_bomb(len(body), len(data)):
         return Reject("damaged" if body is None else "bomb", locator, len(data))
     return _page(body, kind, locator, meta)
 
@@ -135,5 +139,7 @@ def _page(data: bytes, kind: str, locator: str, meta: dict[str, Any]) -> Part | 
     text = decode(data, charsets)
     if text is None:
         return Reject("not_text", locator, len(data))
+    if reason := too_big(text):
+        return Reject(reason, locator, len(data))
     page = read_html(text)
     return Part(page.text, locator, {**meta, **page.meta})

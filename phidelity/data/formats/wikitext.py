@@ -7,20 +7,20 @@ import html
 import re
 
 from phidelity.data.formats.blob import Part
-from phidelity.data.formats.plain import clean
+from phidelity.data.formats.plain import clean, enclosed, without
 
-_KEPT = re.compile(r"<(math|pre|syntaxhighlight|source|code)\b[^>]*>(.*?)</\1>", re.DOTALL | re.IGNORECASE)
+_KEPT = re.compile(r"<(math|pre|syntaxhighlight|source|code)\b[^<>]*>", re.IGNORECASE)
 _GONE = re.compile(
-    r"<!--.*?-->|<ref\b[^>]*/>|<(ref|gallery|timeline|imagemap|score)\b[^>]*>.*?</\1>|<references[^>]*>|__[A-Z]+__",
-    re.DOTALL | re.IGNORECASE,
+    r"(<!--)|<ref\b[^<>]*/>|<(ref|gallery|timeline|imagemap|score)\b[^<>]*>|<references[^<>]*>|__[A-Z]+__",
+    re.IGNORECASE,
 )
 _INNER = re.compile(r"\{\{(?:[^{}]|\{(?!\{)|\}(?!\}))*\}\}")
 _LINK = re.compile(r"\[\[([^\[\]|]*)(?:\|([^\[\]]*))?\]\]")
 _FILES = re.compile(
     r"^:?(?:file|image|category|datei|bild|kategorie|fichier|catégorie|archivo|categoría)\s*:", re.IGNORECASE
 )
-_OUTER = re.compile(r"\[(?:https?:)?//[^\s\]]+\s*([^\]]*)\]")
-_HEADING = re.compile(r"^(=+)\s*(.*?)\s*\1\s*$", re.MULTILINE)
+_OUTER = re.compile(r"\[(?:https?:)?//[^\s\[\]]++\s*+([^\[\]]*+)\]")
+_HEADING = re.compile(r"^(={1,6})([^\n]*?)\1[ \t]*$", re.MULTILINE)
 _TAIL = {"references", "external links", "see also", "notes", "further reading", "bibliography", "sources", "citations"}
 _DEEPEST = 40
 """Templates inside one another that are looked for (ours)."""
@@ -35,7 +35,12 @@ def is_wikitext(text: str) -> bool:
 def read_wikitext(text: str) -> Part:
     """The text of an article, up to its references."""
     kept: list[str] = []
-    text = _GONE.sub("", _KEPT.sub(lambda found: _hold(found, kept), text))
+    parts, at = [], 0
+    for found, end in enclosed(text, _KEPT, lambda found: f"</{found[1]}>", re.IGNORECASE):
+        inner = text[found.end() : end - len(found[1]) - 3]
+        parts += [text[at : found.start()], _hold(found[1].lower(), inner, kept)]
+        at = end
+    text = without("".join([*parts, text[at:]]), _GONE, _gone_until, re.IGNORECASE)
     for _ in range(_DEEPEST):
         text, n = _INNER.subn("", text)
         if not n:
@@ -48,11 +53,14 @@ def read_wikitext(text: str) -> Part:
     return Part(clean(re.sub(r"\ue000(\d+)\ue001", lambda found: kept[int(found[1])], text)))
 
 
-def _hold(found: re.Match[str], kept: list[str]) -> str:
-    inner = found[2]
-    if found[1].lower() == "math":
+def _gone_until(found: re.Match[str]) -> str:
+    return "-->" if found[1] else f"</{found[2]}>" if found[2] else ""
+
+
+def _hold(name: str, inner: str, kept: list[str]) -> str:
+    if name == "math":
         inner = f"${' '.join(inner.split())}$"
-    elif found[1].lower() != "code":
+    elif name != "code":
         inner = "\n" + inner.strip("\n") + "\n"
     kept.append(inner)
     return f"\ue000{len(kept) - 1}\ue001"
@@ -93,5 +101,5 @@ def _sections(text: str) -> str:
     kept = [parts[0]]
     for title, body in zip(parts[2::3], parts[3::3], strict=True):
         if title.strip().lower() not in _TAIL and body.strip():
-            kept.append(f"\n{title}\n{body}")
+            kept.append(f"\n{title.strip()}\n{body}")
     return "".join(kept)

@@ -16,23 +16,22 @@ from urllib.parse import unquote
 from lxml import etree
 
 from phidelity.data.formats.blob import (
-    FREE,
     MAX_DOCUMENT,
-    MAX_RATIO,
     BadFileError,
     Blob,
     Part,
     Reject,
+    is_bomb,
     iso_date,
     read_all,
 )
 from phidelity.data.formats.charset import decode
-from phidelity.data.formats.html import read_html
+from phidelity.data.formats.html import read_html, too_big
 from phidelity.data.formats.plain import clean
 from phidelity.data.formats.xml import local, parse
 
 MAX_BOOK = 128 << 20
-"""Bytes of a book as it lies in its archive (ours): pictures are in it."""
+"""Bytes of a book as it lies in its archive, and of all the chapters that are read from it (ours)."""
 _FONTS = ("http://www.idpf.org/2008/embedding", "http://ns.adobe.com/pdf/enc#RC")
 
 
@@ -45,9 +44,18 @@ def read_epub(blob: Blob) -> Iterator[Part | Reject]:
         root = parse(_member(book, package))
         meta = _about(root)
         paths = {item.get("id"): item.get("href") or "" for item in root.iter() if local(item) == "item"}
+        read = 0
+        seen: set[str] = set()
         for item in root.iter():
             if local(item) == "itemref" and item.get("idref") in paths:
                 path = posixpath.normpath(posixpath.join(posixpath.dirname(package), unquote(paths[item.get("idref")])))
+                if path in seen:
+                    yield Reject("repeated_member", path)
+                    continue
+                seen.add(path)
+                read += book.getinfo(path).file_size if path in book.NameToInfo else 0
+                if read > MAX_BOOK:
+                    raise BadFileError("too_large")
                 yield _chapter(book, path, meta)
 
 
@@ -79,7 +87,7 @@ def _member(archive: zipfile.ZipFile, name: str) -> bytes:
         data = file.read(MAX_DOCUMENT + 1)
     if len(data) > MAX_DOCUMENT:
         raise BadFileError("too_large")
-    if len(data) > FREE and len(data) > MAX_RATIO * max(1, info.compress_size):
+    if is_bomb(len(data), info.compress_size):
         raise BadFileError("bomb")
     return data
 
@@ -118,11 +126,13 @@ def _about(root: etree._Element) -> dict[str, Any]:
 
 
 def _chapter(book: zipfile.ZipFile, path: str, meta: dict[str, Any]) -> Part | Reject:
-    if path not in book.namelist():
+    if path not in book.NameToInfo:
         return Reject("missing_member", path)
     text = decode(_member(book, path))
     if text is None:
         return Reject("not_text", path)
+    if reason := too_big(text):
+        return Reject(reason, path, len(text))
     page = read_html(text)
     own = {key: value for key, value in page.meta.items() if key not in ("link_share", "chrome_share")}
     return Part(page.text, path, {**own, **meta})
