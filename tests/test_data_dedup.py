@@ -2,7 +2,7 @@ import random
 
 import numpy as np
 
-from phidelity.data.dedup import Duplicate, clusters, duplicates, minhash, shingles, sign, similarity
+from phidelity.data.dedup import Duplicate, Edge, clusters, duplicates, minhash, outcome, shingles, sign, similarity
 
 
 def text(name, n=300):
@@ -121,3 +121,17 @@ def test_an_edited_chinese_text_is_a_near_duplicate():
     found = duplicates([han, edit])
     assert found[1] is not None
     assert found[1].kind == "near"
+
+
+def test_code_is_compared_with_its_operators():
+    code = [f"def join(a, b):\n    return a {sign} b\n" for sign in "+-"]
+    one, other = (sign(text, code=True)[0].exact for text in code)
+    assert one != other
+    assert sign(code[0])[0].exact == sign(code[1])[0].exact
+
+
+def test_what_goes_is_near_what_stays_and_not_only_near_what_went():
+    edges = [Edge(0, 1, 0.8), Edge(1, 2, 0.7), Edge(2, 3, 0.9)]
+    near = {(2, 0): 0.4, (3, 0): 0.1}
+    found = outcome([0, 1, 2, 3, 1], edges, lambda a, b: near[a, b])
+    assert found == [None, Duplicate("near", 0, 0.8), None, Duplicate("near", 2, 0.9), Duplicate("near", 0, 0.8)]

@@ -177,6 +177,20 @@ def test_russian_read_as_latin_is_mended_before_blanks_are_folded():
     assert read_html(f"<p>{told}</p>".encode().decode("latin-1")).text == told
 
 
+@pytest.mark.parametrize(
+    ("charset", "told"),
+    [
+        ("iso2022_jp", "渡し舟は鐘が鳴ると出る"),
+        ("iso2022_kr", "나룻배는 종이 울린다"),
+        ("hz", "渡船听到钟声就开"),
+    ],
+)
+def test_charsets_of_seven_bits_do_not_pass_for_utf_8(charset, told):
+    head = b"<meta charset=hz-gb-2312>" if charset == "hz" else b""
+    (part,) = items("x.html", head + b"<p>" + told.encode(charset) + b"</p>")
+    assert part.text == told
+
+
 def test_lists_of_sentences_and_articles_on_discounts_stay_and_stumps_go():
     listed = "\n".join(f"- {sentence.strip('.')}." for sentence in (TEXT + " " + GRAIN).split(". "))
     assert judge(listed, "prose") is None

@@ -6,7 +6,7 @@ import pytest
 import zstandard
 
 from phidelity.config import UserError
-from phidelity.data.sources import Unreadable, read_source, source_digest
+from phidelity.data.sources import Source, Unreadable, read_source, source_digest, sources_below
 from phidelity.records import Document
 
 
@@ -38,7 +38,7 @@ def test_a_folder_gives_each_file_in_its_format(folder):
         "mine/d.py": "# -*- coding: latin-1 -*-\nx = 'ä'",
     }
     assert {id_: document.meta["group"] for id_, document in documents.items()}["mine/d.py"] == "code"
-    assert unreadable == {}
+    assert unreadable == {"mine/.git": "hidden"}
 
 
 def test_the_order_is_that_of_the_hash_of_the_path(folder):
@@ -76,6 +76,7 @@ def test_what_cannot_be_read_is_named_and_the_rest_goes_on(folder):
         "mine/picture.png": "unknown_format",
         "mine/cut.jsonl.gz": "damaged",
         "mine/cut.jsonl.zst": "damaged",
+        "mine/.git": "hidden",
     }
 
 
@@ -114,3 +115,24 @@ def test_its_documentation_has_topics_pages_and_docstrings():
     assert heap.meta["date_from"] in {"pydoc_data/topics.py", "unknown"}
     if "pydoc_data/topics.py#assert" in documents:
         assert "   if __debug__:\n       if not expression" in documents["pydoc_data/topics.py#assert"].text
+
+
+def test_links_and_hidden_files_are_counted_and_not_read(folder):
+    (folder / ".notes.txt").write_text("hidden too")
+    (folder / "there").symlink_to(folder / "sub")
+    (folder / "again.txt").symlink_to(folder / "a.txt")
+    documents, unreadable = read(folder)
+    assert unreadable == {
+        "mine/.git": "hidden",
+        "mine/.notes.txt": "hidden",
+        "mine/there": "link",
+        "mine/again.txt": "link",
+    }
+    assert len(documents) == 4
+
+
+def test_loose_files_of_a_root_are_sources_and_a_label_parts_folders_of_one_name(folder):
+    (folder.parent / "alone.txt").write_text("a leaf")
+    assert [source.name for source in sources_below(folder.parent)] == ["alone.txt", "mine"]
+    first = next(iter(read_source(Source("a", str(folder), label="mine~2"))))
+    assert first.id.startswith("mine~2/")

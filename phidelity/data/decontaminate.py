@@ -114,8 +114,8 @@ def overlap(index: Index, text: str) -> Hit | None:
         return None
     long = grams(found.hashes, LONG)
     places = np.minimum(np.searchsorted(index.long, long), max(0, len(index.long) - 1))
-    at = _passages(np.flatnonzero(index.long[places] == long), plain, found) if len(index.long) else ()
-    if len(at):
+    equal = np.flatnonzero(index.long[places] == long) if len(index.long) else np.zeros(0, np.int64)
+    if len(at := _passages(equal, plain, found)):
         item = int(index.long_item[places[at[0]]])
         return Hit("contaminated", "13-gram", item, 1.0, *_shown(plain, found, int(at[0]), LONG))
     _, firsts = np.unique(short, return_index=True)

@@ -2,7 +2,8 @@
 
 Near duplicates by MinHash as in FineWeb: word 5-grams, 112 hashes in 14 bands of 8, a 50 % chance at a similarity
 near 0.72. The same hashes are laid out a second time, across (ours): 0.64, at no further hashing. Candidates are then
-verified by their true Jaccard similarity, so that no document goes by bad luck.
+verified by their true Jaccard similarity, so that no document goes by bad luck, and none for a chain of likenesses:
+what it goes for stays, and is that similar itself. Code is compared with its operators.
 The work has three parts that can lie on three machines: a `Signature` depends on one text alone, a partition of the
 bands gives its verified pairs alone, and clusters are joined by their least member; the outcome is the same for any
 number of partitions. Passages that repeat are for data/substrings.py.
@@ -65,12 +66,12 @@ def duplicates(texts: Sequence[str], *, min_jaccard: float = 0.65, n_partitions:
         for partition in range(n_partitions)
         for edge in alike(bands, firsts, lambda number: signed[number][1], min_jaccard, partition, n_partitions)
     ]
-    return outcome(firsts, edges)
+    return outcome(firsts, edges, lambda a, b: similarity(signed[a][1], signed[b][1]), min_jaccard)
 
 
-def sign(text: str) -> tuple[Signature, np.ndarray]:
-    """The signature of one text and its set of shingles, pure functions of its words."""
-    hashes = words(text).hashes
+def sign(text: str, *, code: bool = False) -> tuple[Signature, np.ndarray]:
+    """The signature of one text and its set of shingles, pure functions of its words (of code also operators)."""
+    hashes = words(text, operators=code).hashes
     exact = hashlib.blake2b(hashes.tobytes(), digest_size=16).digest()
     if not len(hashes):
         return Signature(exact, np.zeros(2 * BANDS, np.uint64)), hashes
@@ -103,19 +104,25 @@ def alike(
     return [Edge(int(distinct[a]), int(distinct[b]), j) for a, b, j in verified if j >= min_jaccard]
 
 
-def outcome(firsts: Sequence[int], edges: Iterable[Edge]) -> list[Duplicate | None]:
-    """What becomes of each document: all that are joined by edges are one cluster, whose least member stays."""
-    root: dict[int, int] = {}
-    likeness: dict[int, float] = defaultdict(float)
+def outcome(
+    firsts: Sequence[int], edges: Iterable[Edge], likeness: Callable[[int, int], float], min_jaccard: float = 0.65
+) -> list[Duplicate | None]:
+    """What becomes of each document, in order: it goes when one that stays is near it.
+
+    What stays is looked for among its earlier neighbours and among those for which they went; `likeness` verifies.
+    """
+    neighbours: dict[int, dict[int, float]] = defaultdict(dict)
     for a, b, jaccard in edges:
-        root_a, root_b = _find(root, a), _find(root, b)
-        root[max(root_a, root_b)] = min(root_a, root_b)
-        likeness[a], likeness[b] = max(likeness[a], jaccard), max(likeness[b], jaccard)
+        neighbours[b][a] = jaccard
     found: list[Duplicate | None] = []
     for number, first in enumerate(firsts):
-        kept = _find(root, first)
-        near = Duplicate("near", kept, likeness[first]) if kept != first else None
-        found.append(near or (Duplicate("exact", first, 1.0) if first != number else None))
+        if first != number:
+            found.append(found[first] or Duplicate("exact", first, 1.0))
+            continue
+        direct = neighbours.get(number, {})
+        kept = sorted({one.of if (one := found[earlier]) else earlier for earlier in direct})
+        verified = ((other, direct.get(other) or round(likeness(number, other), 4)) for other in kept)
+        found.append(next((Duplicate("near", other, j) for other, j in verified if j >= min_jaccard), None))
     return found
 
 
@@ -178,13 +185,6 @@ def _row_hashes(rows: np.ndarray) -> np.ndarray:
     for column in rows.T:
         total = mix(total + column + np.uint64(1))
     return total
-
-
-def _find(root: dict[int, int], number: int) -> int:
-    while (above := root.get(number, number)) != number:
-        root[number] = root.get(above, above)
-        number = above
-    return number
 
 
 def _runs(equal: np.ndarray) -> Iterator[tuple[int, int]]:

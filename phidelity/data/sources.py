@@ -4,9 +4,9 @@ A source is a built-in name or the path of a file or folder. The two built-in on
 `python:code` and `python:docs` are the modules and the documentation of the running Python's standard library.
 Files are read in the order of the hash of their path, so that a byte budget takes an unbiased and fixed choice.
 A file SOURCE.txt in a folder says where it is from: `source:` and `commit` stand with every document, `licence:` holds
-for what names no other, and the day after `commit` dates what has no date of its own. What is binary, damaged or of
-unknown format is no error but an `Unreadable`, which is counted; a source that holds nothing readable at all is a
-`UserError`.
+for what names no other, and the day after `commit` dates what has no date of its own. What is binary, damaged, hidden,
+a link or of unknown format is no error but an `Unreadable`, which is counted; a source that holds nothing readable at
+all is a `UserError`.
 """
 
 import hashlib
@@ -55,6 +55,8 @@ class Source(NamedTuple):
     """Patterns of names of files and folders to leave out."""
     group: str = ""
     """The group of the mixture for all of it; "" for that of each format."""
+    label: str = ""
+    """What the ids of its documents begin with; "" for the name of its folder."""
 
 
 def read_source(source: Source | str) -> Iterator[Document | Unreadable]:
@@ -81,7 +83,8 @@ def source_files(source: Source) -> list[tuple[str, int]] | None:
     files = [(path, size) for path in _files(root, source.ignore) if (size := _size(path)) is not None]
     if not files:
         raise UserError(f"Source {source.path} holds nothing; expected text in {', '.join(FORMATS)} or a .tar of them.")
-    return [(path.relative_to(root).as_posix(), size) for path, size in files]
+    listed = [(path.relative_to(root).as_posix(), size) for path, size in files]
+    return listed + [(path.relative_to(root).as_posix(), 0) for path in _passed(root, source.ignore)]
 
 
 def read_files(source: Source, files: Sequence[str] | None) -> Iterator[Document | Unreadable]:
@@ -94,11 +97,12 @@ def read_files(source: Source, files: Sequence[str] | None) -> Iterator[Document
 
 
 def sources_below(root: Path, ignore: Sequence[str] = ()) -> list[Source]:
-    """A source for each folder in `root`, by name."""
+    """A source for each folder and each loose file in `root`, by name."""
     if not root.is_dir():
         raise UserError(f"No folder {root}; expected one with a folder for each source. Check corpus.root.")
-    folders = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
-    return [Source(path.name, str(path), tuple(ignore)) for path in folders if not _ignored(path.name, ignore)]
+    found = sorted(path for path in root.iterdir() if path.name != ABOUT and not path.name.startswith("."))
+    chosen = (path for path in found if path.is_dir() or (path.is_file() and not path.is_symlink()))
+    return [Source(path.name, str(path), tuple(ignore)) for path in chosen if not _ignored(path.name, ignore)]
 
 
 def source_digest(source: Source | str) -> str:
@@ -121,7 +125,8 @@ def _reader(source: Source) -> Iterator[Document | Unreadable]:
         return (_built_in(source.name, text, meta) for text, meta in texts)
     root = _existing(source.path)
     about = _about(root if root.is_dir() else root.parent)
-    return (item for path in _files(root, source.ignore) for item in _file(path, source, root, about))
+    paths = (*_files(root, source.ignore), *_passed(root, source.ignore))
+    return (item for path in paths for item in _file(path, source, root, about))
 
 
 def _built_in(source: str, text: str, meta: dict[str, Any]) -> Document | Unreadable:
@@ -160,6 +165,18 @@ def _files(root: Path, ignore: Sequence[str] = ()) -> list[Path]:
     return sorted(files, key=lambda path: hashlib.sha256(os.fsencode(path.relative_to(root))).digest())
 
 
+def _passed(root: Path, ignore: Sequence[str] = ()) -> list[Path]:
+    """What below `root` is not looked into: hidden files and folders, and links."""
+    if root.is_file():
+        return []
+    found = []
+    for folder, folders, names in os.walk(root):
+        inside = [Path(folder, name) for name in (*folders, *names) if not _ignored(name, ignore)]
+        found += [path for path in inside if path.name.startswith(".") or path.is_symlink()]
+        folders[:] = [name for name in folders if not name.startswith(".") and not _ignored(name, ignore)]
+    return sorted(found)
+
+
 def _about(folder: Path) -> dict[str, Any]:
     """Licence, origin, commit and date that SOURCE.txt gives a whole folder; of several dates the newest."""
     try:
@@ -185,7 +202,15 @@ def _origin(id_: str, about: dict[str, Any]) -> dict[str, str]:
 
 def _file(path: Path, source: Source, root: Path, about: dict[str, Any]) -> Iterator[Document | Unreadable]:
     """The documents of one file; one that vanished or cannot be opened is counted."""
-    id_ = "/".join((root.name, *path.relative_to(root).parts)).encode("utf-8", "replace").decode().replace("\n", " ")
+    id_ = (
+        "/".join((source.label or root.name, *path.relative_to(root).parts))
+        .encode("utf-8", "replace")
+        .decode()
+        .replace("\n", " ")
+    )
+    if path != root and (path.name.startswith(".") or path.is_symlink()):
+        yield Unreadable(id_, source.name, "hidden" if path.name.startswith(".") else "link", 0)
+        return
     try:
         with open(path, "rb") as stream:
             size = path.stat().st_size

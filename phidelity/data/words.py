@@ -16,6 +16,7 @@ import numpy as np
 _BASE = np.uint64(0x9E3779B97F4A7C15)
 _INVERSE = np.uint64(pow(0x9E3779B97F4A7C15, -1, 2**64))
 _UNSPACED = ((0x0E00, 0x0EFF), (0x1000, 0x109F), (0x1780, 0x17FF), (0x3040, 0x30FF), (0x3400, 0x9FFF), (0xF900, 0xFAFF))
+_OPERATORS = "+-*/%<>=!&|^~@?:"
 _GAP, _WORD, _ALONE = 0, 1, 2
 
 
@@ -27,14 +28,16 @@ class Words(NamedTuple):
     ends: np.ndarray
 
 
-def words(text: str, *, characters: bool = True) -> Words:
-    """The words of `text`; with `characters` each one of an unspaced script is a word of its own."""
+def words(text: str, *, characters: bool = True, operators: bool = False) -> Words:
+    """The words of `text`; with `characters` each one of an unspaced script is one, with `operators` each of code's."""
     codes = _codes(_lower(text))
     kinds = np.full(len(codes) + 2, _GAP, dtype=np.uint8)
-    kinds[1:-1] = _kinds()[codes if codes.dtype == np.uint8 else np.minimum(codes, 0xFFFF)]
+    kinds[1:-1] = (_code_kinds() if operators else _kinds())[
+        codes if codes.dtype == np.uint8 else np.minimum(codes, 0xFFFF)
+    ]
     within = kinds != _GAP
     starts_here, ends_here = within[1:] & ~within[:-1], within[:-1] & ~within[1:]
-    if characters and codes.dtype != np.uint8:
+    if operators or (characters and codes.dtype != np.uint8):
         alone = kinds == _ALONE
         cut = within[1:] & within[:-1] & (alone[1:] | alone[:-1])
         starts_here, ends_here = starts_here | cut, ends_here | cut
@@ -90,6 +93,13 @@ def _kinds() -> np.ndarray:
     for first, last in _UNSPACED:
         part = table[first : last + 1]
         part[part == _WORD] = _ALONE
+    return table
+
+
+@lru_cache(maxsize=1)
+def _code_kinds() -> np.ndarray:
+    table = _kinds().copy()
+    table[[ord(sign) for sign in _OPERATORS]] = _ALONE
     return table
 
 

@@ -136,7 +136,7 @@ def corpus_sources(config: CorpusConfig) -> dict[str, str]:
 
 
 def _sources(config: CorpusConfig) -> list[Source]:
-    """All sources, each with its group; a group for a source that is not there is a `UserError`."""
+    """All sources, each with its group; of two folders of one name the second gets a label."""
     listed = [Source(name, name) for name in config.sources]
     below = sources_below(Path(config.root), config.ignore) if config.root else []
     found = listed + [source for source in below if source.name not in config.held_out]
@@ -144,7 +144,14 @@ def _sources(config: CorpusConfig) -> list[Source]:
         raise UserError(
             f"corpus.groups names {', '.join(unknown)}; the sources are: {', '.join(s.name for s in found)}."
         )
-    return [source._replace(group=config.groups.get(source.name, "")) for source in found]
+    seen: Counter[str] = Counter()
+    labelled = []
+    for source in found:
+        base = Path(source.path).name
+        seen[base] += 1
+        label = f"{base}~{seen[base]}" if seen[base] > 1 else ""
+        labelled.append(source._replace(group=config.groups.get(source.name, ""), label=label))
+    return labelled
 
 
 def _held_out(config: CorpusConfig) -> list[Source]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from phidelity.data.dedup import Duplicate, Edge, alike, clusters, first_copies, outcome
+from phidelity.data.dedup import Duplicate, Edge, alike, clusters, first_copies, outcome, similarity
 from phidelity.data.funnel import Drop
 from phidelity.pipeline.reading import Table, open_tables, over_budget
 from phidelity.records import atomic, read_json
@@ -50,7 +50,12 @@ def join(argument: Any, out: Path) -> dict[str, int]:
     """clusters.jsonl, and for each shard of reading the documents that go, by their number in it."""
     table = _tables(out)
     within, copies = _first_sieves(table, argument["budgets"])
-    found = outcome(copies, _edges(out.parents[1] / "pairs"))
+    found = outcome(
+        copies,
+        _edges(out.parents[1] / "pairs"),
+        lambda a, b: similarity(table.shingles[within[a]], table.shingles[within[b]]),
+        argument["min_jaccard"],
+    )
     ids = [table.ids[number] for number in within]
     with atomic(out / CLUSTERS, "w") as file:
         file.writelines(json.dumps(cluster, ensure_ascii=False) + "\n" for cluster in clusters(found, ids))

@@ -65,6 +65,8 @@ class Reading(Record):
     name: str
     path: str
     group: str
+    label: str = ""
+    """What the ids of its documents begin with; "" for the name of its folder."""
     files: tuple[str, ...] | None
     """None for all of a built-in source."""
     budgets: dict[str, int]
@@ -101,6 +103,7 @@ def plan_reading(sources: Sequence[Source], settings: Mapping[str, Any]) -> dict
             "name": source.name,
             "path": source.path if files is None else str(Path(source.path).absolute()),
             "group": source.group,
+            "label": source.label,
             "files": files,
         }
         for number, (source, files) in enumerate(cut)
@@ -122,7 +125,7 @@ def read_shard(argument: Any, out: Path) -> dict[str, int]:
     ):
         for item in _judged(asked, funnel, sample):
             if isinstance(item, Document):
-                signature, found = sign(item.text)
+                signature, found = sign(item.text, code=bool(item.meta.get("syntax")))
                 signatures.append(signature)
                 shingles.write(found.tobytes())
                 ends.append(ends[-1] + len(found))
@@ -220,7 +223,7 @@ def _judged(asked: Reading, funnel: Funnel, sample: Sample | None) -> Iterator[D
     """Documents that stay, and the records of what was measured and of what goes."""
     rules = select_rules(asked.thresholds, asked.without)
     taken: dict[str, int] = defaultdict(int)
-    for item in read_files(Source(asked.name, asked.path, (), asked.group), asked.files):
+    for item in read_files(Source(asked.name, asked.path, (), asked.group, asked.label), asked.files):
         if isinstance(item, Unreadable):
             funnel.count_read(item.source, item.n_bytes)
             funnel.drop(item.source, item.id, "", item.n_bytes, Drop(item.reason), step="read")

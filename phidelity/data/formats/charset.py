@@ -1,6 +1,7 @@
 """Bytes to text: which charset it really is, and mending what was decoded wrongly before it came to us.
 
-What is valid UTF-8 is UTF-8 whatever was declared, since no other charset passes for it by chance; else the
+What is valid UTF-8 is UTF-8 whatever was declared, since no 8-bit charset passes for it by chance. The 7-bit ones do:
+ISO-2022 is told by its escapes, HZ where it is declared. Else the
 declared charset counts, if it decodes; else charset-normalizer guesses from the bytes.
 Text that was UTF-8, was read as Windows-1252 and saved again is mended run by run, where the run is UTF-8
 when written back. It replaces what ftfy does for this commonest fault.
@@ -8,7 +9,7 @@ when written back. It replaces what ftfy does for this commonest fault.
 
 import codecs
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 _MOST_CONTROL = 0.001
@@ -43,6 +44,9 @@ def decode(data: bytes, declared: Iterable[str] = ()) -> str | None:
     for mark, charset in _BOMS:
         if data.startswith(mark):
             return _checked(data[len(mark) :].decode(charset, "replace"))
+    for charset in _seven_bit(data, declared := tuple(declared)):
+        if text := _strictly(data, charset):
+            return _checked(text)
     try:
         return _checked(data.decode("utf-8"))
     except UnicodeDecodeError:
@@ -68,6 +72,13 @@ def _mended(run: str) -> str:
         return data.decode("utf-8")
     except UnicodeDecodeError:
         return run
+
+
+def _seven_bit(data: bytes, declared: tuple[str, ...]) -> Iterator[str]:
+    if b"\x1b$" in data:
+        yield "iso2022_kr" if b"\x1b$)C" in data else "iso2022_jp_2"
+    if b"~{" in data and "hz" in map(_known, declared):
+        yield "hz"
 
 
 def _known(charset: str) -> str:
