@@ -102,7 +102,7 @@ def test_a_chapter_named_many_times_is_read_once():
         book.writestr("a.xhtml", f"<p>{TEXT}</p>")
     first, *others = items("x.epub", file.getvalue())
     assert isinstance(first, Part)
-    assert [other.reason for other in others] == ["repeated_member"] * 2
+    assert [other.reason for other in others if isinstance(other, Reject)] == ["repeated_member"] * 2
 
 
 def test_a_packed_stream_is_unpacked_in_pieces_and_a_long_header_is_not_held():
@@ -188,6 +188,7 @@ def test_russian_read_as_latin_is_mended_before_blanks_are_folded():
 def test_charsets_of_seven_bits_do_not_pass_for_utf_8(charset, told):
     head = b"<meta charset=hz-gb-2312>" if charset == "hz" else b""
     (part,) = items("x.html", head + b"<p>" + told.encode(charset) + b"</p>")
+    assert isinstance(part, Part)
     assert part.text == told
 
 
