@@ -7,11 +7,14 @@ machine and thread count, not across them.
 
 import ctypes
 import platform
+import re
 import resource
 import sys
 from pathlib import Path
 
 import torch
+
+from phidelity.config import UserError
 
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # of glibc's malloc.h
 
@@ -46,6 +49,19 @@ def sent(tensor: torch.Tensor, device: torch.device | str | None) -> torch.Tenso
 def training_device() -> torch.device:
     """This process's GPU, else the CPU."""
     return torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
+
+
+def check_device(device: str, *, is_packed: bool = False, cache_format: str | None = None) -> None:
+    """Refuse a device that is not there, or one that cannot serve what is asked of it."""
+    if device == "cpu":
+        return
+    if not re.fullmatch(r"cuda(:\d+)?", device):
+        raise UserError(f"The device is {device!r}; expected cpu, cuda, or one of several GPUs such as cuda:1.")
+    if not torch.cuda.is_available():
+        raise UserError(f"{device} was asked for; no GPU that torch can use was found. Leave it out to use the CPU.")
+    if is_packed or cache_format == "int8":
+        what = "A packed model" if is_packed else "A cache of int8"
+        raise UserError(f"{what} is for a CPU's kernels; {device} was asked for. Leave one of the two out.")
 
 
 def describe_device() -> str:

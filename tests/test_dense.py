@@ -8,6 +8,7 @@ import torch
 
 from phidelity.engine.cache import BlockCache
 from phidelity.engine.paged import PagedAttend
+from phidelity.engine.runner import Runner
 from phidelity.kernels.library import Library
 from phidelity.model.attention import CausalAttend
 from phidelity.model.config import ModelConfig
@@ -128,6 +129,11 @@ def test_released_matrices_are_gone_and_the_packed_model_answers_alike() -> None
     assert model.head.weight is None
     assert model.blocks[0].attention.qkv.weight is None
     assert torch.equal(logits(served, tokens), expected)
+
+
+def test_an_engine_takes_a_packed_model_as_it_is_and_holds_its_matrices_once() -> None:
+    model = packed(random_model(SHAPES[0]))
+    assert Runner(model, n_rows=1, cache_bytes=1 << 20, context_len=64).model is model
 
 
 def test_other_dtypes_and_packed_models_are_left_to_others() -> None:

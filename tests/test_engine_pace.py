@@ -1,8 +1,15 @@
 """Prompts are read beside streams as fast as these can bear, learnt from the time of steps."""
 
 import pytest
+import torch
 
+from phidelity.completion import SamplingParams
+from phidelity.engine.engine import Engine
 from phidelity.engine.pace import FIRST, LEAST, SLOWEST, Pace
+from phidelity.engine.runner import Runner
+from phidelity.engine.sequence import Sequence
+from phidelity.model.config import ModelConfig
+from phidelity.model.transformer import Transformer
 
 
 def serve(pace: Pace, n_steps: int, *, decode: float, token: float, budget: int = 508) -> list[float]:
@@ -54,3 +61,17 @@ def test_a_short_end_of_a_prompt_says_nothing_of_long_ones() -> None:
     pace.plan(4, 3)
     pace.learn(0.0011)
     assert pace.n_beside == before
+
+
+def test_only_readers_of_streams_hold_prompts_back() -> None:
+    config = ModelConfig(n_layers=1, d_model=32, n_heads=2, n_kv_heads=1, d_ff=64, vocab_size=50, context_len=512)
+    model = Transformer(config).initialise(torch.Generator().manual_seed(0)).requires_grad_(False)
+    for is_streamed, expected in ((False, 201), (True, 1 + FIRST)):
+        runner = Runner(model, n_rows=2, cache_bytes=1 << 20, context_len=512)
+        scheduler = Engine(runner, config.vocab_size).scheduler
+        decoding, prompt = (Sequence((7,) * n, SamplingParams(), key=0, limit=9) for n in (1, 200))
+        decoding.is_streamed = is_streamed
+        scheduler.waiting.append(decoding)
+        scheduler.plan()
+        scheduler.waiting.append(prompt)
+        assert sum(chunk.n for chunk in scheduler.plan()) == expected

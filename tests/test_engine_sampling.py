@@ -11,7 +11,8 @@ import torch
 
 from phidelity.completion import SamplingParams
 from phidelity.config import UserError
-from phidelity.engine.sampling import Sampler, Settings, check_ids, draw, score, stream_key, uniforms
+from phidelity.engine.drawing import Settings, draw, stream_key, uniforms
+from phidelity.engine.sampling import Sampler, check_ids, score
 
 LOGITS = torch.tensor([0.5, 2.0, 1.0, -1.0, 0.0, 9.0])
 N_KNOWN = 5

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from phidelity.completion import SamplingParams
+from phidelity.engine.drawing import stream_key
 from phidelity.engine.llm import LLM
-from phidelity.engine.sampling import Sampler, stream_key
+from phidelity.engine.sampling import Sampler
 from phidelity.engine.speculation import LONGEST, Costs, Speculator, best_length, continuation, measure
 from phidelity.model.config import ModelConfig
 from phidelity.model.transformer import Transformer

@@ -57,7 +57,19 @@ def test_what_does_not_fit_or_is_no_size_is_refused(phi, model):
 def test_whatever_serves_a_model_takes_the_same_options_of_memory():
     for command in (generate, chat, serve):
         taken = {option for parameter in command.params for option in parameter.opts}
-        assert {"--memory", "--cache", "--prefix-cache", "--prefix-cache-size"} <= taken, command.name
+        assert {"--device", "--memory", "--cache", "--prefix-cache", "--prefix-cache-size"} <= taken, command.name
+
+
+def test_a_device_that_is_not_there_is_refused_before_anything_is_read(phi, model):
+    done = phi("generate", model, "--prompt", "hi", "--device", "tpu")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "The device is 'tpu'; expected cpu, cuda" in done.stderr
+    if not torch.cuda.is_available():
+        for command in ("generate", "chat"):
+            done = phi(command, model, *(("--prompt", "hi") if command == "generate" else ()), "--device", "cuda")
+            assert done.returncode == 1
+            assert done.stderr.count("no GPU that torch can use was found") == 1
+            assert "weights      " not in done.stderr
 
 
 def test_how_to_sample_is_taken_and_checked(phi, model):

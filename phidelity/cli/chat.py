@@ -15,7 +15,15 @@ import click
 
 from phidelity import terminal
 from phidelity.cli.model import described, open_llm
-from phidelity.cli.options import ANY, cache_option, kept_prefixes, memory_option, prefix_options, sampling_options
+from phidelity.cli.options import (
+    ANY,
+    cache_option,
+    device_option,
+    kept_prefixes,
+    memory_option,
+    prefix_options,
+    sampling_options,
+)
 from phidelity.config import UserError
 from phidelity.pipeline import status as runs
 
@@ -24,12 +32,14 @@ from phidelity.pipeline import status as runs
 @click.argument("model", type=ANY)
 @click.option("--system", default="", metavar="TEXT", help="System prompt.")
 @sampling_options
+@device_option
 @memory_option
 @cache_option
 @prefix_options
 def chat(
     model: Path,
     system: str,
+    device: str,
     memory: str | None,
     cache: str | None,
     prefix_cache: Path | None,
@@ -42,7 +52,7 @@ def chat(
 
     params = SamplingParams(**how)
     where = runs.resolve_model(model)
-    llm = open_llm(where, memory, cache, **kept_prefixes(prefix_cache, prefix_cache_size))
+    llm = open_llm(where, memory, cache, device, **kept_prefixes(prefix_cache, prefix_cache_size))
     from phidelity.cli.dialogue import Dialogue
 
     what = described(where, census(llm.model.config).total)

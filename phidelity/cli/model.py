@@ -15,6 +15,7 @@ from phidelity.cli.options import (
     ANY,
     FILE,
     cache_option,
+    device_option,
     json_option,
     kept_prefixes,
     memory_option,
@@ -42,6 +43,7 @@ from phidelity.pipeline import status as runs
 )
 @click.option("--raw", is_flag=True, help="Take the prompt as plain text, without the chat template.")
 @sampling_options
+@device_option
 @memory_option
 @cache_option
 @prefix_options
@@ -52,6 +54,7 @@ def generate(
     source: Path | None,
     out: Path | None,
     raw: bool,
+    device: str,
     memory: str | None,
     cache: str | None,
     prefix_cache: Path | None,
@@ -71,7 +74,7 @@ def generate(
     if source:
         read_prompts(source, params, raw=raw)  # bad lines are told before a model is loaded
     kept = kept_prefixes(prefix_cache, prefix_cache_size)
-    with closing(open_llm(runs.resolve_model(model), memory, cache, **kept)) as llm:
+    with closing(open_llm(runs.resolve_model(model), memory, cache, device, **kept)) as llm:
         if source and out:
             with terminal.watching(sys.stderr) as progress:
                 n = answer_file(llm, source, out, params, raw=raw, progress=progress)
@@ -86,26 +89,38 @@ def generate(
         click.echo(completion.model_dump_json() if as_json else completion.text)
 
 
-def open_llm(where: Path, memory: str | None, cache: str | None = None, **options: Any) -> Any:
+def open_llm(where: Path, memory: str | None, cache: str | None = None, device: str = "cpu", **options: Any) -> Any:
     """The model, loaded after its memory plan was shown on standard error and found to fit."""
-    return loader(where, memory, cache, **options)()
+    return loader(where, memory, cache, device, **options)()
 
 
-def loader(where: Path, memory: str | None, cache: str | None = None, **options: Any) -> Callable[[], Any]:
+def loader(
+    where: Path, memory: str | None, cache: str | None = None, device: str = "cpu", **options: Any
+) -> Callable[[], Any]:
     """What loads the model; its memory plan is shown first and found to fit."""
     from phidelity.checkpoint.open import look
+    from phidelity.device import check_device
     from phidelity.engine.compact import can_hold_bytes
     from phidelity.engine.llm import open_model
     from phidelity.engine.memory import available_memory, parse_size, plan
 
     budget = parse_size(memory) if memory else None
     seen = look(where)
+    check_device(device, is_packed=seen.n_bytes is not None, cache_format=cache)
     cache = cache or ("int8" if seen.n_bytes and can_hold_bytes(seen.config) else "f32")
-    planned = plan(seen.config, budget=budget, available=available_memory(), packed=seen.n_bytes, cache_format=cache)
+    planned = plan(
+        seen.config,
+        budget=budget,
+        available=available_memory(device),
+        packed=seen.n_bytes,
+        weight_format="f32" if device == "cpu" else "bf16",
+        cache_format=cache if device == "cpu" else "bf16",
+    )
     click.echo("\n".join(planned.lines()), err=True)
     return partial(
         open_model,
         where,
+        device=device,
         n_running=planned.n_running,
         cache_bytes=planned.cache,
         context_len=planned.context_len,

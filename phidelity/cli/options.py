@@ -25,6 +25,9 @@ cache_option = click.option(
     type=click.Choice(["f32", "int8"]),
     help="How keys and values are kept; int8 takes a quarter. [default: int8 for packed models where kernels serve]",
 )
+device_option = click.option(
+    "--device", metavar="cpu|cuda", default="cpu", show_default=True, help="Where MODEL computes; on a GPU in bfloat16."
+)
 
 _PREFIXES = (
     click.option(

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from phidelity.cli.model import described, loader
-from phidelity.cli.options import ANY, FILE, cache_option, kept_prefixes, memory_option, prefix_options
+from phidelity.cli.options import ANY, FILE, cache_option, device_option, kept_prefixes, memory_option, prefix_options
 from phidelity.pipeline import status as runs
 
 _OPTIONS = (
@@ -32,6 +32,7 @@ def _options(command: Any) -> Any:
 @click.command()
 @click.argument("model", type=ANY)
 @_options
+@device_option
 @memory_option
 @cache_option
 @prefix_options
@@ -46,6 +47,7 @@ def serve(
     queue: int,
     timeout: float,
     drain: float,
+    device: str,
     memory: str | None,
     cache: str | None,
     prefix_cache: Path | None,
@@ -64,7 +66,7 @@ def serve(
         told = f"note: {keys.n_readable} keys lie readable in {api_key_file}"
         click.echo(f"{told}; `printf %s KEY | sha256sum` makes a digest for sha256:DIGEST.", err=True)
     listener = run.bind(host, port, has_keys=bool(keys), forced=insecure)
-    load = loader(where, memory, cache, **kept_prefixes(prefix_cache, prefix_cache_size))
+    load = loader(where, memory, cache, device, **kept_prefixes(prefix_cache, prefix_cache_size))
     url = run.url_of(listener)
     is_local = "127.0.0.1" in url or "[::1]" in url
     settings = Settings(

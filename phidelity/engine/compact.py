@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from phidelity.config import UserError
+from phidelity.engine.cache import n_ready
 from phidelity.kernels.attention import BLOCK, LANES, Cache, Span, attend
 from phidelity.kernels.library import Library, kernels
 from phidelity.model.config import ModelConfig, cache_bytes_per_token
@@ -33,6 +34,7 @@ class ByteCache:
         self.library = _library(config)
         shape = (config.n_layers, n_blocks, 2, config.n_kv_heads, BLOCK, config.head_dim)
         self._bytes, self._scales = np.zeros(shape, np.int8), np.zeros(shape[:-1], np.float32)  # pages come as written
+        self.clear(list(range(n_ready(n_blocks, self._bytes.nbytes))))
         self.layers = [Cache(data, scales) for data, scales in zip(self._bytes, self._scales, strict=True)]
 
     def copy(self, source: int, target: int) -> None:

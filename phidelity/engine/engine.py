@@ -1,7 +1,7 @@
 """One step of the engine: plan, compute, draw, and say what ended. No threads, no texts in, no clock.
 
 Every token of a request is drawn from logits that depend on its own tokens alone, by a random number that depends on
-(seed, prompt, repeat, place) alone: see runner.py and sampling.py. A draft is checked by drawing at each of its
+(seed, prompt, repeat, place) alone: see runner.py and drawing.py. A draft is checked by drawing at each of its
 places as if it were not there and keeping the draws as long as the draft had guessed them: exact, greedy or not.
 """
 

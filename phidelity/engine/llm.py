@@ -19,9 +19,11 @@ import torch
 from phidelity.checkpoint.open import open_checkpoint
 from phidelity.completion import Asked, Capabilities, Completion, Prompt, SamplingParams, Usage, asked, check
 from phidelity.config import UserError
+from phidelity.device import check_device
 from phidelity.engine import sampling
 from phidelity.engine.blocks import BLOCK
 from phidelity.engine.compact import CacheFormat
+from phidelity.engine.drawing import stream_key
 from phidelity.engine.engine import Engine
 from phidelity.engine.lowered import Lowered, lower
 from phidelity.engine.runner import Runner
@@ -139,7 +141,7 @@ class LLM:
             raise UserError(f"The prompt has {len(ids)} tokens; {room}. Shorten it.")
         sequence = self._sequence(ids, params, params.first_repeat + repeat)
         sequence.text = sequence.text or TextStream(self.tokenizer, params.stop)
-        sequence.on_token, sequence.allowed = on_news, allowed
+        sequence.is_streamed, sequence.on_token, sequence.allowed = True, on_news, allowed
         request = self._request(sequence, repeat)
         self._worker.submit([sequence])
         return request
@@ -205,7 +207,7 @@ class LLM:
         return Sequence(
             prompt,
             params,
-            key=sampling.stream_key(params.seed, prompt, repeat),
+            key=stream_key(params.seed, prompt, repeat),
             limit=min(params.max_tokens, self.context_len - len(prompt)),
             text=TextStream(self.tokenizer, params.stop) if params.stop else None,
             end_ids=frozenset(params.stop_ids) | (frozenset() if params.ignore_end else self._end_ids),
@@ -253,10 +255,9 @@ def open_model(folder: Path, *, device: str = "cpu", weights: Lowered | None = N
 
     On `device="cuda"` it computes in bf16, or with `weights` rounded to fp8, int8 or int4 (see lowered.py).
     """
-    if torch.device(device).type == "cuda" and not torch.cuda.is_available():
-        raise UserError(f"{device} was asked for; no GPU that torch can use was found. Leave it out to use the CPU.")
+    check_device(device)
     checkpoint = open_checkpoint(folder)
-    if torch.device(device).type == "cpu":
+    if device == "cpu":
         if weights:
             raise UserError(f"{weights} weights are for a GPU; on a CPU take a packed model (`phi convert --to q4`).")
         return LLM(lay_out(checkpoint.model), checkpoint.tokenizer, checkpoint.digest, **options)

@@ -3,7 +3,8 @@
 A step is as slow as all its rows together. On a large model a whole chunk of 512 prompt tokens would hold every
 running stream up for seconds, so a step that also decodes reads only so many that it takes `SLOWEST` times one that
 does nothing else, or `UNNOTICED` seconds where that is more. How many these are is learnt from the steps themselves,
-as they are timed (worker.py). No answer depends on it: in whatever chunks a prompt is read, its bits are the same.
+as they are timed (worker.py). Where nobody reads the tokens as they come, nothing is held back. No answer depends on
+it: in whatever chunks a prompt is read, its bits are the same.
 """
 
 SLOWEST = 2.5
@@ -25,9 +26,9 @@ class Pace:
         self._alone = 0.0
         self._n_decode = self._n_prefill = 0
 
-    def limit(self, n_decode: int, budget: int) -> int:
-        """Prompt tokens of a step with so many rows of decode."""
-        return min(budget, self.n_beside) if n_decode else budget
+    def limit(self, n_streams: int, budget: int) -> int:
+        """Prompt tokens of a step in which so many decode whose tokens are read as they come."""
+        return min(budget, self.n_beside) if n_streams else budget
 
     def plan(self, n_decode: int, n_prefill: int) -> None:
         """What the step that comes is made of."""

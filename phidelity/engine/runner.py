@@ -150,7 +150,8 @@ class Runner:
         is_finite = np.ones(len(first), dtype=bool)
         if n_decode < len(first):
             start = int(first[n_decode])
-            rows = x[start:n].isfinite().all(-1).cpu().numpy()
+            hidden = x[start:n]
+            rows = np.isfinite(hidden.numpy()).all(-1) if self._library else hidden.isfinite().all(-1).cpu().numpy()
             is_finite[n_decode:] = np.logical_and.reduceat(rows, first[n_decode:] - start)
         return is_finite
 

@@ -62,7 +62,8 @@ class Scheduler:
         """The chunks of the next step, those of a single token first."""
         chunks = self._decode()
         n_decode = sum(chunk.n for chunk in chunks)
-        budget = self.pace.limit(n_decode, self._runner.budget - n_decode)
+        n_streams = sum(1 for chunk in chunks if chunk.sequence.is_streamed)
+        budget = self.pace.limit(n_streams, self._runner.budget - n_decode)
         for sequence in self.running:
             if budget and sequence.n_missing > 1:
                 chunks.append(_prefill(sequence, budget))

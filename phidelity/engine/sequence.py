@@ -24,7 +24,7 @@ class Sequence:
     """Token ids, at least one."""
     params: SamplingParams
     key: int
-    """Of its random stream: see sampling.stream_key."""
+    """Of its random stream: see drawing.stream_key."""
     limit: int
     """Tokens it may generate; 0 where only the prompt is scored."""
     text: "TextStream | None" = None
@@ -33,6 +33,9 @@ class Sequence:
     """Tokens that end the answer."""
     allowed: "Allowed | None" = None
     """What may be said, where a grammar has a word in it."""
+
+    is_streamed: bool = False
+    """Whether somebody reads its tokens as they come; prompts beside it are then read at its pace (pace.py)."""
 
     tokens: list[int] = field(default_factory=list)
     """Prompt and answer."""

@@ -45,14 +45,18 @@ class Transformer(nn.Module):
 
     def forward(self, tokens: Tensor, positions: Tensor, attend: Attend) -> Tensor:
         """Ids [B, T] and positions [B, T] -> hidden states [B, T, M] after the final norm; T is at most context_len."""
-        if tokens.shape[1] > self.config.context_len:
-            found = f"A sequence of {tokens.shape[1]:,} tokens was given"
-            raise UserError(f"{found}; this model reads at most {self.config.context_len:,}. Shorten or split it.")
+        self.check_length(tokens)
         x = self.embed(tokens)
         rotation = Rotation.at(positions, self.config, x.dtype)
         for layer, block in enumerate(self.blocks):
             x = block(x, rotation, attend, layer)
         return self.norm(x)
+
+    def check_length(self, tokens: Tensor) -> None:
+        """Refuse ids [B, T] beyond the context."""
+        if tokens.shape[1] > self.config.context_len:
+            found = f"A sequence of {tokens.shape[1]:,} tokens was given"
+            raise UserError(f"{found}; this model reads at most {self.config.context_len:,}. Shorten or split it.")
 
     def logits(self, x: Tensor) -> Tensor:
         """Hidden states [..., M] -> logits [..., V]."""
