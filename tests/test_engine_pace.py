@@ -64,7 +64,9 @@ def test_a_short_end_of_a_prompt_says_nothing_of_long_ones() -> None:
 
 
 def test_only_readers_of_streams_hold_prompts_back() -> None:
-    config = ModelConfig(n_layers=1, d_model=32, n_heads=2, n_kv_heads=1, d_ff=64, vocab_size=50, context_len=512)
+    config = ModelConfig(
+        n_layers=1, d_model=32, n_heads=2, n_kv_heads=1, d_ff=64, vocab_size=50, context_len=512, rope_theta=1e4
+    )
     model = Transformer(config).initialise(torch.Generator().manual_seed(0)).requires_grad_(False)
     for is_streamed, expected in ((False, 201), (True, 1 + FIRST)):
         runner = Runner(model, n_rows=2, cache_bytes=1 << 20, context_len=512)
