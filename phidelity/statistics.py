@@ -75,6 +75,26 @@ def wilson(successes: float, n: float, z: float = Z95) -> tuple[float, float]:
     return (0.0 if successes == 0 else low), (1.0 if successes == n else high)
 
 
+def newcombe(
+    before: tuple[float, float],
+    after: tuple[float, float],
+    z: float = Z95,
+    *,
+    exact: tuple[bool, bool] = (False, False),
+) -> tuple[float, float]:
+    """Newcombe's interval of a difference of two shares, each (successes, n), from their Wilson intervals (l, u).
+
+    d = p2 - p1; (d - sqrt((p2 - l2)^2 + (u1 - p1)^2), d + sqrt((u2 - p2)^2 + (p1 - l1)^2)). A share that is known
+    exactly has no interval.
+    """
+    (p1, l1, u1), (p2, l2, u2) = (
+        (s / n, s / n, s / n) if known else (s / n, *wilson(s, n, z))
+        for (s, n), known in zip((before, after), exact, strict=True)
+    )
+    d = p2 - p1
+    return d - math.hypot(p2 - l2, u1 - p1), d + math.hypot(u2 - p2, p1 - l1)
+
+
 def paired_difference(
     before: Sequence[float], after: Sequence[float], clusters: Sequence[Hashable] | None = None
 ) -> Estimate:

@@ -38,10 +38,11 @@ class TabularCompleter:
             raise KeyboardInterrupt
         self.calls.append(len(prompts))
         seen: dict[Prompt, int] = {}
+        first = params.first_repeat - 1
         completions = []
         for index, prompt in enumerate(prompts):
             assert isinstance(prompt, tuple)
-            seen[prompt] = seen.get(prompt, -1) + 1
+            seen[prompt] = seen.get(prompt, first) + 1
             rng = random.Random(f"{params.seed}/{prompt}/{seen[prompt]}")
             completions.append(self._continue(prompt, rng, params.max_tokens))
             if on_done:

@@ -2,7 +2,6 @@ import itertools
 import math
 import random
 
-import numpy as np
 import pytest
 from preference_world import TOKENIZER, TabularCompleter, files_of, speaker, write_world
 
@@ -12,7 +11,9 @@ from phidelity.grading.check import check
 from phidelity.pipeline.pivotal_pairs import Pivot, PivotalPairsConfig, pivotal_pairs
 from phidelity.preference.estimate import Candidate, Confirmed, Tally, confirm
 from phidelity.preference.known import KnownConfig
+from phidelity.preference.known_process import THOROUGH, measure, measure_null
 from phidelity.preference.pivotal import (
+    N10,
     Answer,
     SearchConfig,
     by_first_token,
@@ -28,76 +29,25 @@ from phidelity.preference.screen import screen
 from phidelity.records import PreferencePair, Problem, read_records
 
 
-def known_process(n, length=200):
-    """Sequences with a known path of p(success) and token log-probabilities: drift, rare jumps, an answer token."""
-    rng = np.random.default_rng(7)
-    sequences = []
-    for _ in range(n):
-        p = rng.uniform(0.2, 0.8)
-        logit, path = math.log(p / (1 - p)), [p]
-        jumps = set(rng.integers(1, length - 8, size=rng.poisson(2)).tolist())
-        probability = np.clip(rng.beta(12, 0.6, size=length), 1e-9, 1)
-        for t in range(length):
-            if t < length - 6:
-                logit += rng.normal(0, 0.02)
-                if t in jumps:
-                    logit += rng.choice([-1, 1]) * rng.uniform(0.9, 2.5)
-                    probability[t] = rng.uniform(0.08, 0.6)
-                logit = float(np.clip(logit, -4, 4))
-                path.append(1 / (1 + math.exp(-logit)))
-            else:
-                path.append(float(rng.random() < path[-1]) if t == length - 6 else path[-1])
-        sequences.append((path, np.log(probability)))
-    return sequences
+@pytest.mark.parametrize(("config", "least", "most"), [(SearchConfig(), 0.60, 470), (THOROUGH, 0.68, 700)])
+def test_on_the_known_process_pivots_are_true_and_most_are_found(config, least, most):
+    figures = measure(config, n=2000)
+    assert figures.precision.mean >= 0.95
+    assert figures.junk.mean <= 0.01
+    assert figures.recall.mean >= least
+    assert figures.rollouts <= most
 
 
-class Bernoulli:
-    """Counts drawn from the paths, and how many were drawn."""
-
-    def __init__(self, paths):
-        self.paths, self.rng, self.drawn = paths, np.random.default_rng(11), 0
-
-    def __call__(self, prefixes, purpose, start, n):
-        self.drawn += n * len(prefixes)
-        return [Tally(int(self.rng.binomial(n, self.paths[p.question][len(p.tokens)])), n) for p in prefixes]
-
-    def change(self, pivot):
-        """The true change at a confirmed pivot."""
-        question, tokens = pivot.candidate.before
-        return self.paths[question][len(tokens) + 1] - self.paths[question][len(tokens)]
-
-
-def answers_of_process(sequences):
-    return [
-        Answer(str(i), tuple(range(len(path) - 1)), tuple(logprobs), bool(path[-1]))
-        for i, (path, logprobs) in enumerate(sequences)
-    ]
-
-
-def test_on_the_known_process_pivots_are_true_and_most_are_found():
-    sequences = known_process(300)
-    count, config = Bernoulli({str(i): path for i, (path, _) in enumerate(sequences)}), SearchConfig()
-    answers = answers_of_process(sequences)
-    roots = {a.question: count([Prefix(a.question)], "screen", 0, config.search_rollouts)[0] for a in answers}
-    sizes = np.abs([count.change(pivot) for pivot in find_pivots(answers, roots, count, config).pivots])
-    true = sum(abs(b - a) >= 0.2 for path, _ in sequences for a, b in itertools.pairwise(path))
-    assert np.mean(sizes >= 0.2) >= 0.95
-    assert np.mean(sizes < 0.1) <= 0.02
-    assert np.sum(sizes >= 0.2) / true >= 0.5
-    assert count.drawn / len(sequences) <= 470
+def test_ten_rollouts_a_prefix_find_mostly_noise_on_the_known_process():
+    figures = measure(N10, n=300)
+    assert figures.precision.mean < 0.35
+    assert figures.junk.mean > 0.6
 
 
 def test_where_tokens_do_not_matter_hardly_any_is_called_pivotal():
-    sequences = [([0.5] * 200 + [float(i % 2)], np.full(200, -0.1)) for i in range(300)]
-    count, config = Bernoulli({str(i): path for i, (path, _) in enumerate(sequences)}), SearchConfig()
-    answers = answers_of_process(sequences)
-    roots = {answer.question: Tally(12, 24) for answer in answers}
-    traces = search(answers, roots, count, config)
-    tested = sum(b == a + 1 for traced in traces for a, b in itertools.pairwise(traced.p)) - len(answers)
-    pivots = find_pivots(answers, roots, count, config).pivots
-    assert tested > 100
-    assert sum(count.change(pivot) == 0 for pivot in pivots) <= 0.01 * tested
-    assert sum(abs(count.change(pivot)) == 0.5 for pivot in pivots) >= 0.8 * len(answers), "the last token decides"
+    figures = measure_null(SearchConfig(), n=2000)
+    assert figures.tested > 2000
+    assert figures.rate.high <= 0.01
 
 
 class Tree:
@@ -165,7 +115,7 @@ def test_every_round_asks_for_all_open_prefixes_at_once_and_for_none_twice():
     find_pivots(list(tree.answers()), {"q": Tally(tree.p[()], 1)}, count, SearchConfig(rollouts=10**6))
     flat = [(purpose, start, prefix) for purpose, start, prefixes in asked for prefix in prefixes]
     assert len(flat) == len(set(flat))
-    assert len(asked) <= 2 + math.ceil(math.log2(6)) * 2 + 3
+    assert len(asked) <= 40, "rounds grow with the depth and the steps, not with the answers"
     assert all(len(prefix.tokens) < 6 for *_, prefix in flat), "a full answer is graded, never sampled"
 
 
@@ -177,8 +127,8 @@ def test_a_question_that_spent_its_rollouts_is_split_no_further():
         spent[purpose] = spent.get(purpose, 0) + n * len(prefixes)
         return tree.count(prefixes, purpose, start, n)
 
-    search(list(tree.answers()), {"q": Tally(tree.p[()], 1)}, count, SearchConfig(rollouts=100, search_rollouts=24))
-    assert spent == {"search": 96}
+    search(list(tree.answers()), {"q": Tally(tree.p[()], 1)}, count, SearchConfig(rollouts=100))
+    assert 80 < spent["search"] <= 100
 
 
 def test_the_cut_halves_the_log_probability_not_the_length():
@@ -197,13 +147,14 @@ def test_a_change_must_be_confirmed_in_the_direction_that_was_seen():
         return [Tally(p[prefix] * n, n) for prefix in prefixes]
 
     for raises in (True, False):
-        passed = confirm([Candidate(before, after, raises)], count, known={}, p_gap=0.2, n=64)
-        assert [c.before.n for c in passed] == [64] * raises
+        passed = confirm([Candidate(before, after, raises)], count, known={}, p_gap=0.2, steps=(16, 32, 64))
+        assert [c.before.n for c in passed] == [16] * raises
 
 
 def test_what_cannot_be_graded_is_no_pivot():
     empty = [Candidate(Prefix("q"), Prefix("q", (1,)), True)]
-    assert confirm(empty, lambda prefixes, *_: [Tally(0, 0)] * len(prefixes), known={}, p_gap=0.2, n=64) == []
+    nothing = confirm(empty, lambda prefixes, *_: [Tally(0, 0)] * len(prefixes), known={}, p_gap=0.2, steps=(16, 64))
+    assert nothing == []
     traced = search([Answer("q", (1, 2, 3), (-1.0,) * 3, True)], {"q": Tally(0, 0)}, lambda *_: [], SearchConfig())
     assert suspects(traced, 0.15) == []
 
@@ -382,3 +333,34 @@ def test_a_model_that_is_always_wrong_gives_no_pairs_and_says_why(tmp_path):
     assert summary["pairs"] == 0
     assert summary["questions_dropped"] == {"too hard": 6}
     assert list(read_records(tmp_path / "out/pairs.jsonl.zst", PreferencePair)) == []
+
+
+def test_continuations_of_a_shorter_prefix_that_run_through_a_longer_one_count_there(tmp_path):
+    rollouts = store(tmp_path, TabularCompleter(MODEL))
+    early, late = Prefix("hard-0"), Prefix("hard-0", tuple(TOKENIZER.encode("So, ")))
+    (drawn,) = rollouts.draw([early], "search", 0, 64)
+    through = [one for one in drawn if rollouts.text(one.tokens).startswith("So, ")]
+    assert 5 < len(through) < 60
+    passing = rollouts.passing(late, ("search",), without=through[:1])
+    assert [late.tokens + one.tokens for one in passing] == [one.tokens for one in through[1:]]
+    assert rollouts.passing(late, ("confirm",)) == []
+
+
+def test_draws_are_the_same_in_whatever_steps_they_are_asked_for(tmp_path):
+    prefix = Prefix("hard-0")
+    whole = store(tmp_path / "whole", TabularCompleter(MODEL)).draw([prefix], "search", 0, 32)[0]
+    stepwise = store(tmp_path / "steps", TabularCompleter(MODEL))
+    parts = [stepwise.draw([prefix], "search", start, n)[0] for start, n in ((0, 8), (8, 8), (16, 16))]
+    assert sum(parts, ()) == whole
+
+
+def test_the_page_shows_every_token_with_its_number_and_outlines_pivots(tmp_path):
+    run_stage(tmp_path, TabularCompleter(MODEL))
+    page = (tmp_path / "out/pivots.html").read_text()
+    pivots = list(read_records(tmp_path / "out/pivots.jsonl", Pivot))
+    assert page.count('class="solution') == 0
+    assert page.count("text solution") == 2
+    assert 1 <= page.count('class="tok pivot"') <= len(pivots)
+    assert page.count("<small>") > 60, "a number under each token"
+    assert "▲" in page
+    assert "▼" in page

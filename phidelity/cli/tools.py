@@ -15,7 +15,8 @@ from phidelity.config import UserError
 from phidelity.pipeline import status as runs
 
 ON_MODEL = ("family", "make-checkpoint", "convert", "make-packed", "packed", "quality", "sensitivity")
-BENCHES = ("train", "data", "generate", "endpoint", "tokenizer", "decode", "prefill", *ON_MODEL, "problems", "serve")
+SPEED = ("train", "data", "generate", "endpoint", "tokenizer", "decode", "prefill")
+BENCHES = (*SPEED, *ON_MODEL, "problems", "serve", "pivotal")
 
 
 @click.command()
@@ -46,6 +47,7 @@ def bench(
 
     `decode` and `prefill` measure quantised weights of phi-4's shape against `--peer llama.cpp=BIN`; `serve` the
     server, beside the engine alone and llama.cpp's server.
+    `pivotal` how true, complete and fast the search for pivotal tokens is.
     `make-checkpoint` writes a random checkpoint at MODEL, and `convert` streams the one at MODEL into GGUF.
     `make-packed` writes a packed folder of arbitrary bytes at MODEL, `packed` measures what serving one takes,
     `family` trains small widths on the shards of a run MODEL of tiny, and predicts the widest.
@@ -60,6 +62,7 @@ def bench(
         generate,
         make_checkpoint,
         packed,
+        pivotal,
         prefill,
         problems,
         quality,
@@ -85,6 +88,7 @@ def bench(
         "endpoint": endpoint.run,
         "tokenizer": tokenizer.run,
         "problems": problems.run,
+        "pivotal": pivotal.run,
         "serve": serve.run,
         "decode": lambda places: decode.run(places, shape),
         "prefill": lambda places: prefill.run(places, shape),

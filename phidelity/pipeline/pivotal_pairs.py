@@ -12,27 +12,45 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from statistics import quantiles
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
 from phidelity.completion import Completer, SamplingParams
 from phidelity.config import Config
+from phidelity.endpoint import HttpCompleter
 from phidelity.grading.check import check
+from phidelity.page.layout import render_page
 from phidelity.preference.estimate import Confirmed, counting
 from phidelity.preference.known import KnownConfig, known_pairs
 from phidelity.preference.pairs import make_pair
 from phidelity.preference.pivotal import SearchConfig, by_first_token, find_pivots, pair_at
 from phidelity.preference.questions import ask
 from phidelity.preference.rollouts import Rollouts, derived_seed
-from phidelity.preference.screen import answers_of, screen
+from phidelity.preference.screen import answers_of, reusing, screen
+from phidelity.preference.served import Served
+from phidelity.preference.shown import show
 from phidelity.progress import SILENT, Progress
-from phidelity.records import PreferencePair, Problem, Record, read_records, write_records
+from phidelity.records import PreferencePair, Problem, Record, atomic, read_records, write_records
 from phidelity.tokenizer.bpe import Tokenizer
 
 log = logging.getLogger(__name__)
 
+TEMPLATES = Path(__file__).parent / "templates"
 Summary = dict[str, Any]
+
+
+class ServedConfig(Config):
+    """An endpoint that serves the very model, to sample from instead of the local engine."""
+
+    url: str
+    """Base address, such as http://localhost:8000/v1; without a key."""
+    model: str
+    """The model's name there."""
+    prefix: Literal["ids", "text"] = "ids"
+    """Whether it is sent token ids, or their text where it takes none."""
+    parallel: int = Field(default=64, ge=1, le=1024)
+    """Requests under way at a time."""
 
 
 class PivotalPairsConfig(Config):
@@ -52,8 +70,14 @@ class PivotalPairsConfig(Config):
     """Of all sampling (ours): pivots are those of the model as it is."""
     max_tokens: int = Field(default=160, ge=1)
     """Longest continuation."""
+    shown: int = Field(default=2, ge=0)
+    """Answers that pivots.html shows with p(success) after every token."""
+    shown_rollouts: int = Field(default=24, ge=1)
+    """Continuations at each token shown (the report's figure took 529)."""
     allow_code: bool = False
     """Use programming problems too; their answers are run in the sandbox."""
+    served: ServedConfig | None = None
+    """Where the model is served; None for the local engine."""
     known: KnownConfig = KnownConfig()
     """Pairs on what the model knows."""
 
@@ -91,7 +115,7 @@ def pivotal_pairs(
     out: Path,
     progress: Progress = SILENT,
 ) -> Summary:
-    """Search the policy `model` for pivotal tokens on training problems; write pairs.jsonl.zst and pivots.jsonl."""
+    """Search the policy `model` for pivotal tokens on training problems; write pairs, pivots and a page."""
     tokenizer = Tokenizer.load(model)
     asked = ask(
         read_records(synthetic / "problems.jsonl", Problem),
@@ -104,7 +128,7 @@ def pivotal_pairs(
     rollouts = Rollouts(
         out / "rollouts",
         questions=asked.questions,
-        completer=open_model(model),
+        completer=_completer(config, model, open_model, tokenizer),
         params=SamplingParams(
             temperature=config.temperature, max_tokens=config.max_tokens, seed=derived_seed(seed, "pivotal")
         ),
@@ -116,12 +140,16 @@ def pivotal_pairs(
     log.info("%d of %d questions lie inside the window %s", len(screened.roots), len(asked.reasoning), config.window)
     searched = list(screened.roots)[: config.searches]
     answers = [answer for question in searched for answer in answers_of(question, rollouts)]
-    found = find_pivots(answers, screened.roots, counting(rollouts), config.search)
+    found = find_pivots(answers, screened.roots, counting(rollouts), config.search, reusing(answers, rollouts))
     pivots, pairs = _pairs(found.pivots, rollouts, config.search)
     if not pairs:
         log.warning("No pivotal pairs: %d questions inside the window, %d pivots", len(screened.roots), len(pivots))
     known = known_pairs(asked.facts, rollouts, config.known)
     write_records(out / "pivots.jsonl", pivots)
+    shown = show(answers, found.pivots, rollouts, n=config.shown_rollouts, n_answers=config.shown)
+    prompts = {one.answer.question: rollouts.questions[one.answer.question].problem.prompt for one in shown}
+    with atomic(out / "pivots.html", "w") as file:
+        file.write(render_page(TEMPLATES, "pivots.html", shown=shown, prompts=prompts, n=config.shown_rollouts))
     write_records(out / "pairs.jsonl.zst", pairs + known.pairs)
     return {
         "questions_screened": len(asked.reasoning),
@@ -136,6 +164,15 @@ def pivotal_pairs(
         "known": dict(sorted(known.counts.items())),
         "sampling": rollouts.census(),
     }
+
+
+def _completer(
+    config: PivotalPairsConfig, model: Path, open_model: Callable[[Path], Completer], tokenizer: Tokenizer
+) -> Completer:
+    served = config.served
+    if not served:
+        return open_model(model)
+    return Served(HttpCompleter(served.url, served.model, n_parallel=served.parallel), tokenizer, served.prefix)
 
 
 def _pairs(

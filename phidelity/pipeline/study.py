@@ -18,6 +18,7 @@ from pydantic import Field, model_validator
 import phidelity.studies
 from phidelity.config import Config, UserError, parse, read_toml
 from phidelity.pipeline.manifest import Ingredients, Manifest, read_manifest
+from phidelity.pipeline.pivotal_study import miniature
 from phidelity.pipeline.recipe import STAGES, LoadedRecipe, Recipe, Stage, load_recipe
 from phidelity.pipeline.run import run
 from phidelity.pipeline.status import locked
@@ -29,7 +30,7 @@ Scores = Mapping[str, float | Sequence[float]]
 Function = Callable[..., Scores]
 """(seed=, out=, progress=, **options) -> named numbers; a sequence is the items whose mean the number is."""
 
-FUNCTIONS: dict[str, Function] = {}
+FUNCTIONS: dict[str, Function] = {"pivotal": miniature}
 """Functions of the project that a variant may name, for arms that are no recipe; a new one is an import and a line."""
 
 REGISTERED, SCORES = "study.json", "scores.json"

@@ -2,38 +2,62 @@
 
 The search subdivides a sampled answer: where p(success) differs between the two ends of a segment, the segment is
 split at the midpoint of cumulative token log-probability, until single tokens remain. All open segments of all
-answers advance together, so one batch a level goes to the model, and estimates are kept by token ids. Three
-things are *ours*: the search gap is looser than the gap that accepts (noise at the search costs samples, at
-the acceptance truth), acceptance draws fresh samples, and the end of a full answer is graded, not sampled.
+answers advance together, so a round is one batch for the model, and estimates are kept by token ids. Four
+things are *ours*: draws stop where an interval decides, the search gap is looser than the gap that accepts (noise at
+the search costs samples, at the acceptance truth), acceptance draws fresh samples, and the end of a full answer is
+graded, not sampled.
 """
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from phidelity.config import Config
-from phidelity.preference.estimate import Candidate, Confirmed, Count, Tally, confirm
+from phidelity.preference.estimate import (
+    Candidate,
+    Confirmed,
+    Count,
+    Ledger,
+    Reuse,
+    Tally,
+    confirm,
+    differs,
+    no_reuse,
+)
 from phidelity.preference.rollouts import Prefix, Rollout
 
 
 class SearchConfig(Config):
     """How pivotal tokens are searched for. The report states the method and none of these values."""
 
-    search_rollouts: int = Field(default=24, ge=1)
-    """Continuations per prefix while searching (ours)."""
+    search_steps: tuple[int, ...] = (16, 32)
+    """Continuations per prefix while searching: more only while the difference is undecided (ours)."""
     search_gap: float = Field(default=0.15, gt=0, lt=1)
     """Split a segment over which p(success) changes by this much (ours); looser than `p_gap`."""
-    confirm_rollouts: int = Field(default=64, ge=4)
-    """Fresh continuations on each side of a suspected pivot, drawn a quarter, a half, all (ours)."""
+    confirm_steps: tuple[int, ...] = (16, 32, 64)
+    """Fresh continuations on each side of a suspected pivot (ours); none: every suspect of `p_gap` is accepted."""
     p_gap: float = Field(default=0.2, gt=0, lt=1)
     """Least change of p(success) at a pivotal token (the report's figure 3 boxes tokens at 0.2)."""
-    rollouts: int = Field(default=600, ge=1)
+    rollouts: int = Field(default=1000, ge=1)
     """Most continuations that the search of one question may draw, without screening and acceptance (ours)."""
     sibling_rollouts: int = Field(default=4, ge=1)
     """The other token of a pair must have begun this many of the continuations at the pivot (ours)."""
+    split: Literal["logprob", "index"] = "logprob"
+    """Where a segment is cut: half its log-probability, as the report does, or half its length, for comparison."""
+
+    @field_validator("search_steps", "confirm_steps")
+    @classmethod
+    def _growing(cls, steps: tuple[int, ...]) -> tuple[int, ...]:
+        if list(steps) != sorted(set(steps)) or (steps and steps[0] < 1):
+            raise ValueError("expected counts that grow, such as [16, 32]")
+        return steps
+
+
+N10 = SearchConfig(search_steps=(10,), search_gap=0.2, confirm_steps=(), split="index", rollouts=100_000)
+"""Ten continuations a prefix decide both the split and the pivot: what the one other open implementation does."""
 
 
 class Answer(NamedTuple):
@@ -43,6 +67,8 @@ class Answer(NamedTuple):
     tokens: tuple[int, ...]
     logprobs: tuple[float, ...]
     success: bool
+    rollout: Rollout | None = None
+    """The sample that the answer is: it was picked, so it counts in no estimate of its own prefixes."""
 
     def before(self, position: int) -> Prefix:
         """What precedes the token at `position`."""
@@ -74,41 +100,101 @@ class Pair(NamedTuple):
     p_rejected: float
 
 
-def find_pivots(answers: Sequence[Answer], roots: Mapping[str, Tally], count: Count, config: SearchConfig) -> Found:
+def find_pivots(
+    answers: Sequence[Answer],
+    roots: Mapping[str, Tally],
+    count: Count,
+    config: SearchConfig,
+    reuse: Reuse = no_reuse,
+) -> Found:
     """Search `answers` and confirm what is suspected; `roots` is p(success) of each question before any token."""
-    traces = search(answers, roots, count, config)
+    traces = search(answers, roots, count, config, reuse)
+    if not config.confirm_steps:
+        taken = suspects(traces, config.p_gap)
+        seen = {one.answer.before(end): p for one in traces for end, p in one.p.items()}
+        return Found(traces, taken, [Confirmed(one, seen[one.before], seen[one.after]) for one in taken])
     suspected = suspects(traces, config.search_gap)
     ends = dict(_end(answer) for answer in answers)
-    pivots = confirm(suspected, count, known=ends, p_gap=config.p_gap, n=config.confirm_rollouts)
-    return Found(traces, suspected, pivots)
+    return Found(
+        traces, suspected, confirm(suspected, count, known=ends, p_gap=config.p_gap, steps=config.confirm_steps)
+    )
 
 
-def search(answers: Sequence[Answer], roots: Mapping[str, Tally], count: Count, config: SearchConfig) -> list[Traced]:
-    """Subdivide all answers level by level; a question that has used up its rollouts is not split further."""
-    p = {Prefix(question): root for question, root in roots.items()}
-    p |= dict(_end(answer) for answer in answers)
+class Segment(NamedTuple):
+    """Tokens `start` to `end` of an answer, over which p(success) may change."""
+
+    answer: int
+    start: int
+    end: int
+
+
+def search(
+    answers: Sequence[Answer],
+    roots: Mapping[str, Tally],
+    count: Count,
+    config: SearchConfig,
+    reuse: Reuse = no_reuse,
+) -> list[Traced]:
+    """Subdivide all answers together; a question that has used up its rollouts is not looked into further.
+
+    Each round decides what can be decided and draws the next step of all that is open: a question's own course does
+    not depend on which others are searched beside it.
+    """
+    known = {Prefix(question): root for question, root in roots.items()} | dict(_end(answer) for answer in answers)
+    ledger = Ledger(count, "search", known, reuse)
     spent: Counter[str] = Counter()
-    traces = [Traced(answer, {}) for answer in answers]
-    segments = [(traced, 0, len(traced.answer.tokens)) for traced in traces]
-    while segments:
-        for traced, *ends in segments:
-            traced.p.update((end, p[traced.answer.before(end)]) for end in ends)
-        splits: list[tuple[Traced, int, int, int]] = []
-        wanted: dict[Prefix, None] = {}
-        for traced, start, end in segments:
-            if end - start < 2 or not abs(traced.p[end].rate - traced.p[start].rate) >= config.search_gap:
-                continue
-            middle = midpoint(traced.answer.logprobs, start, end)
-            prefix = traced.answer.before(middle)
-            if prefix not in p and prefix not in wanted:
-                if spent[prefix.question] + config.search_rollouts > config.rollouts:
-                    continue
-                spent[prefix.question] += config.search_rollouts
-                wanted[prefix] = None
-            splits.append((traced, start, middle, end))
-        p.update(zip(wanted, count(list(wanted), "search", 0, config.search_rollouts), strict=True))
-        segments = [half for traced, a, b, c in splits for half in ((traced, a, b), (traced, b, c))]
-    return [Traced(answer, dict(sorted(p.items()))) for answer, p in traces]
+    cuts = [{0, len(answer.tokens)} for answer in answers]
+    open_segments = [Segment(i, 0, len(answer.tokens)) for i, answer in enumerate(answers)]
+    while open_segments:
+        wanted: dict[Prefix, int] = {}
+        following: list[Segment] = []
+        for segment in open_segments:
+            answer = answers[segment.answer]
+            ends = answer.before(segment.start), answer.before(segment.end)
+            verdict = differs(ledger[ends[0]], ledger[ends[1]], config.search_gap, config.search_steps[-1])
+            if verdict is None and (step := _next_step(ends, ledger, config)):
+                if _afford(ends, step, ledger, config, spent, wanted):
+                    following.append(segment)
+            elif verdict is not False and segment.end - segment.start > 1:
+                middle = _cut(answer, segment, config)
+                if _afford((answer.before(middle),), config.search_steps[0], ledger, config, spent, wanted):
+                    cuts[segment.answer].add(middle)
+                    following += [segment._replace(end=middle), segment._replace(start=middle)]
+        ledger.buy(wanted)
+        open_segments = following
+    return [
+        Traced(answer, {end: ledger[answer.before(end)] for end in sorted(ends)})
+        for answer, ends in zip(answers, cuts, strict=True)
+    ]
+
+
+def _next_step(ends: Sequence[Prefix], ledger: Ledger, config: SearchConfig) -> int | None:
+    """The first step that one of the ends has not reached; None where draws are used up."""
+    return next((step for step in config.search_steps if any(ledger.shortfall(end, step) for end in ends)), None)
+
+
+def _afford(
+    prefixes: Sequence[Prefix],
+    step: int,
+    ledger: Ledger,
+    config: SearchConfig,
+    spent: Counter[str],
+    wanted: dict[Prefix, int],
+) -> bool:
+    """Put what each prefix lacks to `step` on the list, if the question can pay for it; what is on it is free."""
+    lacking = {one: n for one in prefixes if one not in wanted and (n := ledger.shortfall(one, step))}
+    question, price = prefixes[0].question, sum(lacking.values())
+    if spent[question] + price > config.rollouts:
+        return False
+    spent[question] += price
+    wanted |= lacking
+    return True
+
+
+def _cut(answer: Answer, segment: Segment, config: SearchConfig) -> int:
+    if config.split == "index":
+        return (segment.start + segment.end) // 2
+    return midpoint(answer.logprobs, segment.start, segment.end)
 
 
 def midpoint(logprobs: Sequence[float], start: int, end: int) -> int:
@@ -174,4 +260,4 @@ def by_first_token(rollouts: Sequence[Rollout]) -> dict[int, Tally]:
 
 def _end(answer: Answer) -> tuple[Prefix, Tally]:
     """A full answer and its grade: known without sampling."""
-    return Prefix(answer.question, answer.tokens), Tally(answer.success, 1)
+    return Prefix(answer.question, answer.tokens), Tally(answer.success, 1, exact=True)

@@ -1,10 +1,10 @@
 """Sampled continuations of answers, graded once and kept on disk: nothing is sampled twice.
 
-A request is "n continuations of this question's answer after this prefix". Its sampling seed is a function of the
-stage's seed, the purpose and the draws made before it at that prefix; the Completer adds the prompt itself. So
-results depend neither on what else is in a batch nor on whether a search was interrupted. Requests are
-sampled in units of fixed size, each written whole before the next begins: a killed search goes on at the unit
-it was in, and a search with another threshold pays only for prefixes it has not seen.
+A request is "draws start to start + n of this purpose, continuing this question's answer after this prefix". A
+draw is a function of the stage's seed, the purpose, the prefix and its number. So results depend neither on
+what else is in a batch, nor on whether a search was interrupted, nor on the steps in which draws were asked for.
+Requests are sampled in units of fixed size, each written whole before the next begins: a killed search goes on at the
+unit it was in, and a search with other thresholds or steps pays only for draws that are not there yet.
 """
 
 import hashlib
@@ -76,29 +76,54 @@ class Rollouts:
         self.questions, self.completer, self.params = questions, completer, params
         self.oracle, self.tokenizer, self.progress = oracle, tokenizer, progress
         self.folder = folder
-        self._stored: dict[tuple[Prefix, str, int], tuple[Rollout, ...]] = {}
-        self._drawn: defaultdict[Prefix, dict[tuple[str, int], tuple[Rollout, ...]]] = defaultdict(dict)
+        self._stored: defaultdict[tuple[Prefix, str], list[Rollout]] = defaultdict(list)
+        self._drawn: defaultdict[Prefix, dict[str, int]] = defaultdict(dict)
+        self._by_question: defaultdict[str, dict[Prefix, None]] = defaultdict(dict)
         self._check_origin()
         self._units = 0
         for drawn in self._read():
-            self._stored[Prefix(drawn.question, drawn.prefix), drawn.purpose, drawn.start] = drawn.rollouts
+            self._keep(drawn)
 
     def draw(self, prefixes: Sequence[Prefix], purpose: str, start: int, n: int) -> list[tuple[Rollout, ...]]:
-        """`n` continuations of each prefix, the draws from `start` of this purpose; what is missing in one batch."""
-        missing = [p for p in dict.fromkeys(prefixes) if len(self._stored.get((p, purpose, start), ())) < n]
-        if missing:
-            per_unit = max(1, UNIT // n)
-            with self.progress.task(f"Sampling answers ({purpose})", len(missing) * n, "answers") as task:
-                for first in range(0, len(missing), per_unit):
-                    unit = missing[first : first + per_unit]
-                    self._add(self._sample(unit, purpose, start, n, lambda *_: task.advance(1)))
+        """Draws `start` to `start + n` of this purpose at each prefix; what is missing is sampled in few batches."""
+        lacking: defaultdict[int, list[Prefix]] = defaultdict(list)
+        for prefix in dict.fromkeys(prefixes):
+            if (there := len(self._stored[prefix, purpose])) < start + n:
+                lacking[there].append(prefix)
+        for there, group in sorted(lacking.items()):
+            self._fill(group, purpose, there, start + n - there)
         for prefix in prefixes:
-            self._drawn[prefix][purpose, start] = self._stored[prefix, purpose, start][:n]
-        return [self._drawn[prefix][purpose, start] for prefix in prefixes]
+            self._drawn[prefix][purpose] = max(start + n, self._drawn[prefix].get(purpose, 0))
+            self._by_question[prefix.question][prefix] = None
+        return [tuple(self._stored[prefix, purpose][start : start + n]) for prefix in prefixes]
+
+    def passing(self, prefix: Prefix, purposes: Sequence[str], without: Sequence[Rollout] = ()) -> list[Rollout]:
+        """Continuations drawn at shorter prefixes that happen to run through `prefix`, cut to what follows it.
+
+        Each is a sample from `prefix` as good as one drawn there. `without` are those that chose the prefix.
+        """
+        found = []
+        for earlier in self._by_question[prefix.question]:
+            size = len(earlier.tokens)
+            if size < len(prefix.tokens) and prefix.tokens[:size] == earlier.tokens:
+                rest = prefix.tokens[size:]
+                for rollout in self.of(earlier, purposes):
+                    if rollout.tokens[: len(rest)] == rest and not any(rollout is one for one in without):
+                        found.append(rollout.model_copy(update={"tokens": rollout.tokens[len(rest) :]}))
+        return found
+
+    def of(self, prefix: Prefix, purposes: Sequence[str]) -> list[Rollout]:
+        """What was drawn at `prefix` so far for these purposes."""
+        drawn = self._drawn.get(prefix, {})
+        return [one for purpose in purposes for one in self._stored[prefix, purpose][: drawn.get(purpose, 0)]]
 
     def at(self, prefix: Prefix) -> list[Rollout]:
         """Every continuation drawn at `prefix` so far; what a killed run stored beyond that does not count."""
-        return [rollout for _, drawn in sorted(self._drawn[prefix].items()) for rollout in drawn]
+        return self.of(prefix, sorted(self._drawn.get(prefix, {})))
+
+    def drawn_at(self) -> list[Prefix]:
+        """Every prefix at which something was drawn, in the order of the first draws."""
+        return [prefix for prefixes in self._by_question.values() for prefix in prefixes]
 
     def text(self, tokens: Sequence[int]) -> str:
         """An answer's text, without the token that ends it."""
@@ -115,6 +140,13 @@ class Rollouts:
             counts["undetermined"] += rollout.success is None
         return dict(sorted(counts.items()))
 
+    def _fill(self, prefixes: Sequence[Prefix], purpose: str, start: int, n: int) -> None:
+        per_unit = max(1, UNIT // n)
+        with self.progress.task(f"Sampling answers ({purpose})", len(prefixes) * n, "answers") as task:
+            for first in range(0, len(prefixes), per_unit):
+                unit = prefixes[first : first + per_unit]
+                self._add(self._sample(unit, purpose, start, n, lambda *_: task.advance(1)))
+
     def _sample(
         self,
         unit: Sequence[Prefix],
@@ -124,7 +156,8 @@ class Rollouts:
         on_done: Callable[[int, Completion], None],
     ) -> list[Drawn]:
         prompts = [self.questions[prefix.question].prompt + prefix.tokens for prefix in unit for _ in range(n)]
-        params = self.params.model_copy(update={"seed": derived_seed(self.params.seed, purpose, start)})
+        seed = derived_seed(self.params.seed, purpose)
+        params = self.params.model_copy(update={"seed": seed, "first_repeat": start})
         completions = self.completer.complete(prompts, params, on_done)
         graded = [self._grade(unit[i // n], completion) for i, completion in enumerate(completions)]
         return [
@@ -161,7 +194,12 @@ class Rollouts:
         write_records(self.folder / f"{self._units:05d}.jsonl.zst", unit)
         self._units += 1
         for drawn in unit:
-            self._stored[Prefix(drawn.question, drawn.prefix), drawn.purpose, drawn.start] = drawn.rollouts
+            self._keep(drawn)
+
+    def _keep(self, drawn: Drawn) -> None:
+        stored = self._stored[Prefix(drawn.question, drawn.prefix), drawn.purpose]
+        assert len(stored) == drawn.start, "draws are stored in their order"
+        stored += drawn.rollouts
 
     def _read(self) -> Iterator[Drawn]:
         while (path := self.folder / f"{self._units:05d}.jsonl.zst").exists():

@@ -5,14 +5,14 @@ questions lie clearly outside after a few samples; only the undecided get as man
 kept: they are p(success) before the first token, and the answers to be searched come from among them.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from phidelity.config import UserError
-from phidelity.preference.estimate import Tally, tally
+from phidelity.preference.estimate import Reuse, Tally, tally
 from phidelity.preference.pivotal import Answer
-from phidelity.preference.rollouts import Prefix, Rollouts
+from phidelity.preference.rollouts import Prefix, Rollout, Rollouts
 from phidelity.statistics import wilson
 
 
@@ -46,9 +46,18 @@ def answers_of(question: str, rollouts: Rollouts) -> list[Answer]:
                     f"{rollouts.completer.name} gives no log-probabilities of its tokens; the search splits answers by "
                     "them. Use a local checkpoint, or an endpoint with logprobs."
                 )
-            answer = Answer(question, rollout.tokens, rollout.logprobs, rollout.success)
+            answer = Answer(question, rollout.tokens, rollout.logprobs, rollout.success, rollout)
             answers.setdefault(rollout.success, answer)
     return [answers[success] for success in (True, False) if success in answers]
+
+
+def reusing(answers: Sequence[Answer], rollouts: Rollouts) -> Reuse:
+    """What continuations drawn for shorter prefixes say of a longer one; the answers themselves do not count."""
+    picked: defaultdict[str, list[Rollout]] = defaultdict(list)
+    for answer in answers:
+        if answer.rollout:
+            picked[answer.question].append(answer.rollout)
+    return lambda prefix: tally(rollouts.passing(prefix, ("screen", "search"), picked[prefix.question]))
 
 
 def _crosses_an_edge(counted: Tally, window: tuple[float, float]) -> bool:
