@@ -76,6 +76,8 @@ class PivotalPairsConfig(Config):
     """Continuations at each token shown (the report's figure took 529)."""
     allow_code: bool = False
     """Use programming problems too; their answers are run in the sandbox."""
+    new_rollouts: bool = True
+    """Draw what is missing; false decides by what the store holds, so that a new threshold costs nothing."""
     served: ServedConfig | None = None
     """Where the model is served; None for the local engine."""
     known: KnownConfig = KnownConfig()
@@ -135,6 +137,7 @@ def pivotal_pairs(
         oracle=partial(check, allow_code=config.allow_code),
         tokenizer=tokenizer,
         progress=progress,
+        frozen=not config.new_rollouts,
     )
     screened = screen(asked.reasoning, rollouts, window=config.window, n=config.screen_rollouts)
     log.info("%d of %d questions lie inside the window %s", len(screened.roots), len(asked.reasoning), config.window)

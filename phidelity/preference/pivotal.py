@@ -155,7 +155,10 @@ def search(
             if verdict is None and (step := _next_step(ends, ledger, config)):
                 if _afford(ends, step, ledger, config, spent, wanted):
                     following.append(segment)
-            elif verdict is not False and segment.end - segment.start > 1:
+                continue
+            if verdict is None:
+                verdict = abs(ledger[ends[1]].rate - ledger[ends[0]].rate) >= config.search_gap
+            if verdict and segment.end - segment.start > 1:
                 middle = _cut(answer, segment, config)
                 if _afford((answer.before(middle),), config.search_steps[0], ledger, config, spent, wanted):
                     cuts[segment.answer].add(middle)

@@ -72,7 +72,10 @@ class Rollouts:
         oracle: Oracle,
         tokenizer: Tokenizer,
         progress: Progress = SILENT,
+        frozen: bool = False,
     ) -> None:
+        """`frozen` draws nothing: a request gets what the folder holds of it."""
+        self.frozen = frozen
         self.questions, self.completer, self.params = questions, completer, params
         self.oracle, self.tokenizer, self.progress = oracle, tokenizer, progress
         self.folder = folder
@@ -90,7 +93,7 @@ class Rollouts:
         for prefix in dict.fromkeys(prefixes):
             if (there := len(self._stored[prefix, purpose])) < start + n:
                 lacking[there].append(prefix)
-        for there, group in sorted(lacking.items()):
+        for there, group in sorted(lacking.items() if not self.frozen else ()):
             self._fill(group, purpose, there, start + n - there)
         for prefix in prefixes:
             self._drawn[prefix][purpose] = max(start + n, self._drawn[prefix].get(purpose, 0))
