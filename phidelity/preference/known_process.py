@@ -21,7 +21,7 @@ from phidelity.statistics import Estimate, estimate
 LENGTH, PIVOT, JUNK = 200, 0.2, 0.1
 SCREENED = 16
 """Rollouts of each question before its search, counted in its cost."""
-THOROUGH = SearchConfig(search_steps=(12, 24, 48), search_gap=0.12, rollouts=2000)
+THOROUGH = SearchConfig(search_gap=0.12, confirm_steps=(16, 32, 64, 96), rollouts=2000)
 """More pivots for half as many rollouts again (*ours*)."""
 
 
