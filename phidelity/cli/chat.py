@@ -17,6 +17,8 @@ from phidelity import terminal
 from phidelity.cli.model import described, open_llm
 from phidelity.cli.options import (
     ANY,
+    adapter_folders,
+    adapter_option,
     cache_option,
     device_option,
     kept_prefixes,
@@ -31,6 +33,7 @@ from phidelity.pipeline import status as runs
 @click.command()
 @click.argument("model", type=ANY)
 @click.option("--system", default="", metavar="TEXT", help="System prompt.")
+@adapter_option
 @sampling_options
 @device_option
 @memory_option
@@ -40,6 +43,7 @@ def chat(
     model: Path,
     system: str,
     device: str,
+    adapters: tuple[str, ...],
     memory: str | None,
     cache: str | None,
     prefix_cache: Path | None,
@@ -52,12 +56,16 @@ def chat(
 
     params = SamplingParams(**how)
     where = runs.resolve_model(model)
-    llm = open_llm(where, memory, cache, device, **kept_prefixes(prefix_cache, prefix_cache_size))
+    named = adapter_folders(adapters)
+    llm = open_llm(where, memory, cache, device, adapters=named, **kept_prefixes(prefix_cache, prefix_cache_size))
     from phidelity.cli.dialogue import Dialogue
 
     what = described(where, census(llm.model.config).total)
     click.echo(f"{what} ({where}, context {llm.context_len:,} tokens).", err=True)
-    dialogue = Dialogue(llm, params, show=_show, tell=_tell, system=system)
+    talking = next(iter(llm.adapted.values()), llm)
+    dialogue = Dialogue(talking, params, show=_show, tell=_tell, system=system, models={"base": llm, **llm.adapted})
+    if named:
+        _tell(f"With the adapter {next(iter(named))}; /adapter NAME changes it: base, {', '.join(named)}.")
     if sys.stdin.isatty():
         _tell("Type a message. /help lists the commands, Ctrl-C stops an answer, Ctrl-D ends.")
     try:

@@ -46,9 +46,17 @@ def inspect(model: Path, as_json: bool) -> None:
 @click.option("--type", "kind", type=click.Choice(sorted({kind for kinds in TYPES.values() for kind in kinds})))
 @click.option("--calibrate", type=FILE, help="For q4: a text like those to come; columns weigh what it shows of them.")
 @click.option("--text", type=FILE, help="For q4 and q8: a held-out text to compare the result with MODEL on.")
+@click.option("--adapter", type=ANY, help="Folder of an adapter, which is merged; f32 then, unless --type says else.")
 @json_option
 def convert(
-    model: Path, out: Path, form: str, kind: str | None, calibrate: Path | None, text: Path | None, as_json: bool
+    model: Path,
+    out: Path,
+    form: str,
+    kind: str | None,
+    calibrate: Path | None,
+    text: Path | None,
+    adapter: Path | None,
+    as_json: bool,
 ) -> None:
     """Write MODEL as OUT in another form. Without --type the numbers stay as they are stored.
 
@@ -66,6 +74,10 @@ def convert(
 
     with terminal.watching(sys.stderr) as progress:
         weights = open_weights(runs.resolve_model(model), progress)
+        if adapter:
+            from phidelity.checkpoint.adapter import MergedWeights, base_digest, read_adapter
+
+            weights = MergedWeights(weights, read_adapter(adapter, weights.config, base_digest(weights)))
         quality: dict[str, Any] = {}
         if form in ("q4", "q8"):
             quality = _pack(weights, out, cast(Any, form), calibrate, text, progress)

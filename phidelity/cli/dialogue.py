@@ -9,7 +9,7 @@ front, with a line that says so. A conversation rests as one `Conversation` reco
 import math
 import shlex
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,6 +49,8 @@ class Dialogue:
     system: str = ""
     turns: list[Message] = field(default_factory=list)
     """User and assistant by turns."""
+    models: Mapping[str, LLM] = field(default_factory=dict)
+    """What /adapter chooses from: the base and its adapters."""
     tries: int = 0
     """How often the last question was asked again."""
     last: Request | None = None
@@ -116,6 +118,13 @@ def _system(dialogue: Dialogue, rest: str) -> None:
     if rest:
         dialogue.system = "" if rest == "off" else rest
     dialogue.tell(f"System prompt: {dialogue.system}" if dialogue.system else "No system prompt.")
+
+
+def _adapter(dialogue: Dialogue, rest: str) -> None:
+    if rest not in dialogue.models:
+        raise UserError(f"/adapter {rest} is not here; expected one of: {', '.join(dialogue.models)}.")
+    dialogue.llm = dialogue.models[rest]
+    dialogue.tell(f"Answers come from {rest} now.")
 
 
 def _reset(dialogue: Dialogue, rest: str) -> None:
@@ -215,6 +224,7 @@ def _quit(dialogue: Dialogue, rest: str) -> None:
 COMMANDS: dict[str, tuple[Callable[[Dialogue, str], None], str, str]] = {
     "help": (_help, "", "this list"),
     "system": (_system, "[TEXT | off]", "show, set or remove the system prompt"),
+    "adapter": (_adapter, "NAME", "answer with another adapter, or with base"),
     "reset": (_reset, "", "begin a new conversation; system prompt and settings stay"),
     "retry": (_retry, "", "answer the last question again"),
     "undo": (_undo, "", "take back the last question and its answer"),

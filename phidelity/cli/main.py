@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from phidelity.cli import chat, check, checkpoint, model, redteam, road, scores, serve, study, tools
+from phidelity.cli import chat, check, checkpoint, finetune, model, redteam, road, scores, serve, study, tools
 from phidelity.config import UserError
 from phidelity.pipeline.manifest import ROAD
 
@@ -24,6 +24,7 @@ COMMANDS = (
     checkpoint.inspect, check.check, checkpoint.convert,
     model.generate, chat.chat, serve.serve,
     scores.evaluate, scores.grade, scores.compare, scores.import_prompts, redteam.redteam,
+    finetune.finetune,
     tools.data, tools.bench,
 )  # fmt: skip
 """Every verb that is no stage; a new one is a function in one of the files beside this and a name here."""

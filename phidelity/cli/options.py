@@ -1,7 +1,7 @@
 """What several commands take: kinds of argument, and the options that mean the same everywhere."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,32 @@ cache_option = click.option(
 device_option = click.option(
     "--device", metavar="cpu|cuda", default="cpu", show_default=True, help="Where MODEL computes; on a GPU in bfloat16."
 )
+_adapters = click.option(
+    "--adapter",
+    "adapters",
+    multiple=True,
+    metavar="NAME=DIR",
+    help="An adapter over MODEL, of phi finetune or PEFT; may be given several times.",
+)
+
+
+def adapter_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adapters by name: see `adapter_folders`."""
+    return _adapters(command)
+
+
+def adapter_folders(given: Sequence[str]) -> dict[str, Path]:
+    """Folders of adapters by name."""
+    found: dict[str, Path] = {}
+    for one in given:
+        name, separator, folder = one.partition("=")
+        if not separator or not name or not folder:
+            raise UserError(f"--adapter {one!r} was given; expected NAME=DIR, such as mine=./my-adapter.")
+        if name in found:
+            raise UserError(f"--adapter {name} was given twice; expected a name for each. Rename one.")
+        found[name] = Path(folder)
+    return found
+
 
 _PREFIXES = (
     click.option(

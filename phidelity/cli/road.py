@@ -128,7 +128,10 @@ def _figures(stage: runs.StageStatus) -> str:
 
 
 @click.command()
-@click.argument("recipe")
+@click.argument("recipe", required=False)
+@click.option("--finetune", type=ANY, metavar="MODEL", help="What fine-tuning MODEL needs, instead of a RECIPE.")
+@click.option("--rank", type=click.IntRange(min=1), default=8, show_default=True, help="Of --finetune's adapter.")
+@click.option("--context", type=click.IntRange(min=9), default=1024, show_default=True, help="Of --finetune's rows.")
 @click.option("--gpus", type=click.IntRange(min=1), help="How many GPUs.")
 @click.option("--gpu", help="Which: a100, h100 or h200.")
 @click.option("--days", type=click.FloatRange(min=0, min_open=True), help="Days that such a run is said to have taken.")
@@ -139,7 +142,10 @@ def _figures(stage: runs.StageStatus) -> str:
 @set_option
 @json_option
 def plan(
-    recipe: str,
+    recipe: str | None,
+    finetune: Path | None,
+    rank: int,
+    context: int,
     gpus: int | None,
     gpu: str | None,
     days: float | None,
@@ -151,6 +157,12 @@ def plan(
     as_json: bool,
 ) -> None:
     """What pretraining by RECIPE needs: parameters, FLOP, memory, days. Allocates nothing."""
+    if (recipe is None) == (finetune is None):
+        raise click.UsageError("Give either a RECIPE or --finetune MODEL.")
+    if finetune:
+        _plan_finetune(finetune, rank, context, as_json)
+        return
+    recipe = recipe or ""
     from phidelity.pipeline.recipe import load_recipe
     from phidelity.train.failures import Assumptions
     from phidelity.train.plan import plan as plan_training
@@ -173,6 +185,18 @@ def plan(
     expected = loaded.shards.expected if loaded.shards else {}
     facts["mixture"] = described(budget.shares, expected, budget.tokens, budget.max_epochs)
     click.echo(json.dumps(facts) if as_json else _plan_page(facts))
+
+
+def _plan_finetune(model: Path, rank: int, context: int, as_json: bool) -> None:
+    from phidelity.checkpoint.open import look
+    from phidelity.engine.memory import available_memory
+    from phidelity.train.finetune_plan import page, plan_finetune
+
+    config = look(runs.resolve_model(model)).config
+    threads = len(os.sched_getaffinity(0))
+    length = min(context, config.context_len)
+    facts = plan_finetune(config, rank=rank, context_len=length, cpu_bytes=available_memory(), threads=threads)
+    click.echo(json.dumps(facts) if as_json else "\n".join(page(facts)))
 
 
 def _plan_page(facts: dict[str, Any]) -> str:

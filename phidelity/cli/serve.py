@@ -7,7 +7,18 @@ from typing import Any
 import click
 
 from phidelity.cli.model import described, loader
-from phidelity.cli.options import ANY, FILE, cache_option, device_option, kept_prefixes, memory_option, prefix_options
+from phidelity.cli.options import (
+    ANY,
+    FILE,
+    adapter_folders,
+    adapter_option,
+    cache_option,
+    device_option,
+    kept_prefixes,
+    memory_option,
+    prefix_options,
+)
+from phidelity.config import UserError
 from phidelity.pipeline import status as runs
 
 _OPTIONS = (
@@ -33,6 +44,7 @@ def _options(command: Any) -> Any:
 @click.argument("model", type=ANY)
 @_options
 @device_option
+@adapter_option
 @memory_option
 @cache_option
 @prefix_options
@@ -48,6 +60,7 @@ def serve(
     timeout: float,
     drain: float,
     device: str,
+    adapters: tuple[str, ...],
     memory: str | None,
     cache: str | None,
     prefix_cache: Path | None,
@@ -66,11 +79,16 @@ def serve(
         told = f"note: {keys.n_readable} keys lie readable in {api_key_file}"
         click.echo(f"{told}; `printf %s KEY | sha256sum` makes a digest for sha256:DIGEST.", err=True)
     listener = run.bind(host, port, has_keys=bool(keys), forced=insecure)
-    load = loader(where, memory, cache, device, **kept_prefixes(prefix_cache, prefix_cache_size))
+    named = adapter_folders(adapters)
+    served = name or model_name(where)
+    if served in named:
+        raise UserError(f"{served!r} names the model and an adapter; expected two names. Give another --name.")
+    load = loader(where, memory, cache, device, adapters=named, **kept_prefixes(prefix_cache, prefix_cache_size))
     url = run.url_of(listener)
     is_local = "127.0.0.1" in url or "[::1]" in url
     settings = Settings(
-        name=name or model_name(where),
+        name=served,
+        adapters=tuple(named),
         notice=described(where, census(look(where).config).total),
         keys=keys,
         origins=cors_origin,
@@ -82,6 +100,8 @@ def serve(
     def on_ready() -> None:
         key = ' -H "Authorization: Bearer $KEY"' if keys else ""
         click.echo(f"ready: {settings.name} at {url} (a chat window; the API is at {url}/v1, its reference at /docs)")
+        if named:
+            click.echo(f"adapters, by model name: {', '.join(named)}")
         click.echo(
             f"try: curl {url}/v1/chat/completions{key} -H 'Content-Type: application/json' "
             """-d '{"messages": [{"role": "user", "content": "Hello"}]}'"""

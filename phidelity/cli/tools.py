@@ -15,7 +15,7 @@ from phidelity.config import UserError
 from phidelity.pipeline import status as runs
 
 ON_MODEL = ("family", "make-checkpoint", "convert", "make-packed", "packed", "quality", "sensitivity")
-SPEED = ("train", "data", "generate", "endpoint", "tokenizer", "decode", "prefill")
+SPEED = ("train", "finetune", "data", "generate", "endpoint", "tokenizer", "decode", "prefill")
 BENCHES = (*SPEED, *ON_MODEL, "problems", "serve", "pivotal")
 
 
@@ -48,6 +48,7 @@ def bench(
     `decode` and `prefill` measure quantised weights of phi-4's shape against `--peer llama.cpp=BIN`; `serve` the
     server, beside the engine alone and llama.cpp's server.
     `pivotal` how true, complete and fast the search for pivotal tokens is.
+    `finetune` takes steps of LoRA over frozen q4 at phi-4's shape, beside `--peer peft=ENV` (a virtual environment).
     `make-checkpoint` writes a random checkpoint at MODEL, and `convert` streams the one at MODEL into GGUF.
     `make-packed` writes a packed folder of arbitrary bytes at MODEL, `packed` measures what serving one takes,
     `family` trains small widths on the shards of a run MODEL of tiny, and predicts the widest.
@@ -59,6 +60,7 @@ def bench(
         decode,
         endpoint,
         family,
+        finetune,
         generate,
         make_checkpoint,
         packed,
@@ -90,6 +92,7 @@ def bench(
         "problems": problems.run,
         "pivotal": pivotal.run,
         "serve": serve.run,
+        "finetune": finetune.run,
         "decode": lambda places: decode.run(places, shape),
         "prefill": lambda places: prefill.run(places, shape),
     }

@@ -16,7 +16,10 @@ from typing import Any
 
 import torch
 
-from phidelity.checkpoint.open import open_checkpoint
+from phidelity.checkpoint.adapter import base_digest, read_adapter
+from phidelity.checkpoint.open import open_checkpoint, open_weights
+from phidelity.checkpoint.packed import PackedWeights
+from phidelity.checkpoint.weights import load
 from phidelity.completion import Asked, Capabilities, Completion, Prompt, SamplingParams, Usage, asked, check
 from phidelity.config import UserError
 from phidelity.device import check_device
@@ -33,6 +36,7 @@ from phidelity.engine.spill import BUDGET, Spill
 from phidelity.engine.stream import TextStream
 from phidelity.engine.worker import Request, Worker
 from phidelity.model.dense import dense
+from phidelity.model.lora import adapt
 from phidelity.model.transformer import Transformer
 from phidelity.records import Conversation
 from phidelity.tokenizer import chat
@@ -61,6 +65,8 @@ class LLM:
     ) -> None:
         """`spill` is a folder for the prefix cache; `context_len` may be less than the model's."""
         self.name = name
+        self.adapted: dict[str, LLM] = {}
+        """Engines of adapters by name, over the same weights."""
         self.model = model.eval()
         self.tokenizer = tokenizer
         self.context_len = min(context_len or model.config.context_len, model.config.context_len)
@@ -181,11 +187,13 @@ class LLM:
 
     def warm(self) -> None:
         """Make the engine now: its cache, and the trials of tiles.py. Else the first request waits for it."""
-        self.complete([(0,)], SamplingParams(max_tokens=1))
+        for one in (self, *self.adapted.values()):
+            one.complete([(0,)], SamplingParams(max_tokens=1))
 
     def close(self) -> None:
         """Cancel what runs, save the prefix cache where it has a folder, end the thread."""
-        self._worker.close()
+        for one in (self, *self.adapted.values()):
+            one._worker.close()
 
     def prompt_ids(self, prompt: Prompt) -> tuple[int, ...]:
         """The ids a prompt is read as."""
@@ -250,12 +258,22 @@ def _spill(runner: Runner, name: str, folder: Path, budget: int) -> Spill:
     return Spill(folder, f"{name}-{kind}-{runner.arithmetic()}", block.shape, block.dtype, budget)
 
 
-def open_model(folder: Path, *, device: str = "cpu", weights: Lowered | None = None, **options: Any) -> LLM:
+def open_model(
+    folder: Path,
+    *,
+    device: str = "cpu",
+    weights: Lowered | None = None,
+    adapters: abc.Mapping[str, Path] | None = None,
+    **options: Any,
+) -> LLM:
     """The model of a checkpoint folder, named by the hash of its weights; options are those of LLM.
 
-    On `device="cuda"` it computes in bf16, or with `weights` rounded to fp8, int8 or int4 (see lowered.py).
+    `adapters` are folders by name: each gets an engine over the same weights, its share of the cache, and a place in
+    `adapted`. On `device="cuda"` it computes in bf16, or with `weights` rounded to fp8, int8 or int4 (see lowered.py).
     """
     check_device(device)
+    if adapters:
+        return _open_adapted(folder, adapters, device, options)
     checkpoint = open_checkpoint(folder)
     if device == "cpu":
         if weights:
@@ -264,6 +282,24 @@ def open_model(folder: Path, *, device: str = "cpu", weights: Lowered | None = N
     model = checkpoint.model.requires_grad_(False).to(device, torch.bfloat16)
     name = f"{checkpoint.digest}-{weights or 'bf16'}"
     return LLM(lower(model, weights) if weights else model, checkpoint.tokenizer, name, **options)
+
+
+def _open_adapted(folder: Path, adapters: abc.Mapping[str, Path], device: str, options: dict[str, Any]) -> LLM:
+    opened = open_weights(folder)
+    base_hash = base_digest(opened)
+    read = {name: read_adapter(path, opened.config, base_hash) for name, path in adapters.items()}
+    model, tokenizer, digest = opened.load() if isinstance(opened, PackedWeights) else load(opened)
+    is_cpu = torch.device(device).type == "cpu"
+    model = lay_out(model) if is_cpu else model.requires_grad_(False).to(device, torch.bfloat16)
+    options["cache_bytes"] = options.get("cache_bytes", CACHE_BYTES) // (1 + len(read))
+    llm = LLM(model, tokenizer, digest, **options)
+    for name, adapter in read.items():
+        updates = {
+            matrix: [one._replace(a=one.a.to(device), b=one.b.to(device)) for one in parts]
+            for matrix, parts in adapter.updates.items()
+        }
+        llm.adapted[name] = LLM(adapt(model, updates), tokenizer, f"{digest}-{adapter.digest}", **options)
+    return llm
 
 
 def lay_out(model: Transformer) -> Transformer:

@@ -33,6 +33,7 @@ SIGNATURES: dict[str, tuple[object, ...]] = {
     "phi_swiglu_quantise": (_P, _I, _L, _P),
     "phi_matmul": (_P, _P, _I, _P, _L, _I),
     "phi_take": (_P, _P, _I, _P),
+    "phi_dequantise": (_P, _L, _L, _P),
     "phi_attend": (_P, _P, _L, _P, _L, _I, _P, _I),
     "phi_store": (_P, _P, _P, _L, _P, _I),
     "phi_block_qkv": (_P, _I, _P, _F, _P, _P, _P, _I, _I, _P, _P),

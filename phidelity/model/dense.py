@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from phidelity.kernels.library import DenseMatrix, Library, kernels
@@ -101,6 +102,14 @@ class DenseBlock(nn.Module):
         )
         return x
 
+    def norms(self) -> list[nn.Module]:
+        """Its two norms, each as a module of its own."""
+        return [DenseNorm(weight, self.config.norm_eps, self._library) for weight in self._norms]
+
+    def products(self) -> list[nn.Module]:
+        """Its four products: queries, keys and values; output; gate and up; down."""
+        return [DenseHead(one, self._library) for one in (self._qkv, self._out, self._gate_up, self._down)]
+
 
 class DenseNorm(nn.Module):
     """RMSNorm, a token's bits its own."""
@@ -133,6 +142,16 @@ class DenseHead(nn.Module):
         n = x.numel() // x.shape[-1]
         self._library.call.phi_dense_product(self._matrix.at, x.data_ptr(), n, y.data_ptr(), self._matrix.rows, 0)
         return y
+
+
+def pack(weight: Tensor) -> DenseMatrix:
+    """A matrix [N, K] of its own memory, packed."""
+    n_rows, n_columns = weight.shape
+    numbers = np.zeros(_padded(n_rows) * n_columns, dtype=np.float32)
+    strips = torch.from_numpy(numbers).view(-1, n_columns, STRIP)
+    wide = F.pad(weight.detach().float(), (0, 0, 0, _padded(n_rows) - n_rows))
+    strips.copy_(wide.view(-1, STRIP, n_columns).transpose(1, 2))
+    return DenseMatrix(numbers, n_rows, n_columns)
 
 
 class _Arena:

@@ -91,8 +91,10 @@ class SwiGLUFunction(Function):
         gate, up = gate_up.chunk(2, dim=-1)
         result = torch.empty_like(gate_up)
         d_gate, d_up = result.chunk(2, dim=-1)
-        torch.mul(g, F.silu(gate), out=d_up)
-        torch.ops.aten.silu_backward.grad_input(g * up, gate, grad_input=d_gate)
+        torch.ops.aten.silu.out(gate, out=d_gate)  # the result itself is the only memory that is taken
+        torch.mul(g, d_gate, out=d_up)
+        torch.mul(g, up, out=d_gate)
+        torch.ops.aten.silu_backward.grad_input(d_gate, gate, grad_input=d_gate)
         return result
 
 

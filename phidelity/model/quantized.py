@@ -65,6 +65,17 @@ class QuantisedLinear(nn.Module):
         super().__init__()
         self.packed = packed
         self.matrix = Matrix(packed.kind, packed.data, *packed.shape)
+        self.register_buffer("weight", torch.empty(0, packed.shape[1]), persistent=False)
+        """No rows: it tells type, place and width to whoever asks a model by its head."""
+
+    def rows(self, start: int, stop: int) -> Tensor:
+        """Rows of the matrix, dequantised: float32 [stop - start, M]."""
+        library = kernels()
+        if library is None:
+            return self.packed.dequantised()[start:stop]
+        result = torch.empty(stop - start, self.packed.shape[1])
+        library.call.phi_dequantise(self.address, start, stop - start, result.data_ptr())
+        return result
 
     @property
     def address(self) -> int:

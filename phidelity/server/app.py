@@ -66,24 +66,24 @@ def _add_generation(app: FastAPI, service: Service) -> None:
     @app.post("/v1/chat/completions", tags=["generation"], response_model=None)
     async def chat_completions(body: ChatRequest, request: Request) -> Response:
         """Answer a chat, whole or as a stream."""
-        return await chats.chat(service, body, request, warning(body))
+        return await chats.chat(service.of(body.model), body, request, warning(body))
 
     @app.post("/v1/completions", tags=["generation"], response_model=None)
     async def completions(body: TextRequest, request: Request) -> Response:
         """Continue texts or token ids; with `echo` and `logprobs` the prompt is scored."""
-        return await texts.text(service, body, request, warning(body))
+        return await texts.text(service.of(body.model), body, request, warning(body))
 
     @app.post("/v1/responses", tags=["generation"], response_model=None)
     async def responses_(body: ResponsesRequest, request: Request) -> Response:
         """Answer a text or messages; nothing is kept between requests."""
-        return await responses.respond(service, body, request, warning(body))
+        return await responses.respond(service.of(body.model), body, request, warning(body))
 
 
 def _add_tokens(app: FastAPI, service: Service) -> None:
     @app.post("/tokenize", tags=["tokens"], response_model=None)
     async def tokenize(body: TokenizeRequest) -> Response:
         """Ids of a text, or of a chat as the model reads it."""
-        service.check_model(body.model)
+        service.of(body.model).check_model(body.model)
         llm = service.llm
         given = [one for one in (body.prompt, body.content, body.messages) if one is not None]
         if len(given) != 1:
@@ -98,7 +98,7 @@ def _add_tokens(app: FastAPI, service: Service) -> None:
     @app.post("/detokenize", tags=["tokens"], response_model=None)
     async def detokenize(body: DetokenizeRequest) -> Response:
         """Text of ids; special tokens by name."""
-        service.check_model(body.model)
+        service.of(body.model).check_model(body.model)
         tokenizer = service.llm.tokenizer
         if beyond := [token for token in body.tokens if token >= tokenizer.vocab_size]:
             told = f"tokens names {beyond[0]}; this model has 0 to {tokenizer.vocab_size - 1}."
@@ -109,7 +109,7 @@ def _add_tokens(app: FastAPI, service: Service) -> None:
     @app.post("/apply-template", tags=["tokens"], response_model=None)
     async def apply_template(body: TemplateRequest) -> Response:
         """A chat as the text that the model reads, for a person to look at; ids are the truth (POST /tokenize)."""
-        service.check_model(body.model)
+        service.of(body.model).check_model(body.model)
         ids = _chat_ids(service, body.messages, body.add_generation_prompt)
         said = service.llm.tokenizer.decode(ids)
         return JSONResponse({"prompt": said}, headers=warning(body))
@@ -127,14 +127,14 @@ def _chat_ids(service: Service, turns: Any, add_generation_prompt: bool) -> list
 def _add_state(app: FastAPI, service: Service) -> None:
     @app.get("/v1/models", tags=["state"], response_model=None)
     async def models() -> Response:
-        """The one model that is served, and what it is."""
-        return JSONResponse({"object": "list", "data": [describe(service)]})
+        """The models that are served: one, and its adapters."""
+        return JSONResponse({"object": "list", "data": [*map(describe, (service, *service.adapted.values()))]})
 
     @app.get("/v1/models/{name:path}", tags=["state"], response_model=None)
     async def model(name: str) -> Response:
         """The same, by name."""
-        service.check_model(name)
-        return JSONResponse(describe(service))
+        service.of(name).check_model(name)
+        return JSONResponse(describe(service.of(name)))
 
     @app.get("/health", tags=["state"], response_model=None)
     async def health() -> Response:

@@ -7,7 +7,7 @@ the engine runs and `queue` may wait are refused with 429, so memory is bounded 
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from phidelity.completion import Prompt, SamplingParams
@@ -29,6 +29,8 @@ class Settings:
     """How the server is run; every limit is *ours*."""
 
     name: str = "phi"
+    adapters: tuple[str, ...] = ()
+    """Names under which adapters of the same base are asked for."""
     notice: str = ""
     """What the model is, in plain words."""
     keys: Keys = field(default_factory=Keys)
@@ -48,10 +50,14 @@ class Settings:
 class Service:
     """Everything that requests share; lives on the event loop that makes it."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, metrics: Metrics | None = None) -> None:
         self.settings = settings
         self.state = "loading"
-        self.metrics = Metrics()
+        self.metrics = metrics or Metrics()
+        self.adapted = {
+            name: Service(replace(settings, name=name, adapters=()), self.metrics) for name in settings.adapters
+        }
+        """A service for each adapter, by the model name that asks for it."""
         self.created = int(time.time())
         self.n_open = 0
         """Sequences under way."""
@@ -73,6 +79,12 @@ class Service:
         self._llm = llm
         self.grammars = Grammars(llm.tokenizer, min(llm.tokenizer.vocab_size, llm.model.config.vocab_size))
         self.state = "ready"
+        for name, service in self.adapted.items():
+            service.use(llm.adapted[name])
+
+    def of(self, name: str | None) -> "Service":
+        """The service of the model that a request names: an adapter's, or this one."""
+        return self.adapted.get(name or "", self)
 
     async def held(self, response_format: Mapping[str, Any] | None) -> Allow | None:
         """What holds answers to a `response_format`; None where any text will do."""
@@ -83,12 +95,19 @@ class Service:
 
     def stats(self) -> dict[str, int]:
         """Of the engine, as far as there is one."""
-        return self._llm.stats() if self._llm else {}
+        if not self._llm:
+            return {}
+        found = self._llm.stats()
+        for service in self.adapted.values():
+            for key, value in service.stats().items():
+                found[key] = value if key == "block_tokens" else found.get(key, 0) + value
+        return found
 
     def check_model(self, name: str | None) -> None:
         """Refuse a model that is not here; none named is the one that is."""
         if name is not None and name != self.settings.name:
-            told = f"The model {name[:100]!r} is not served here; expected {self.settings.name!r} (GET /v1/models)."
+            served = ", ".join(map(repr, (self.settings.name, *self.adapted)))
+            told = f"The model {name[:100]!r} is not served here; expected {served} (GET /v1/models)."
             raise ApiError(404, told, param="model", code="model_not_found")
 
     async def ids(self, prompt: Prompt, *, room: int) -> tuple[int, ...]:
@@ -146,9 +165,11 @@ class Service:
 
     async def drain(self, seconds: float) -> None:
         """Take no more, let what runs end, and after `seconds` cancel it."""
-        self.state = "draining"
+        everyone = (self, *self.adapted.values())
+        for service in everyone:
+            service.state = "draining"
         end = time.monotonic() + seconds
-        while self.n_open and time.monotonic() < end:
+        while any(service.n_open for service in everyone) and time.monotonic() < end:
             await asyncio.sleep(0.05)
         if self._llm:
             await asyncio.to_thread(self._llm.close)

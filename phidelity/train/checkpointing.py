@@ -71,6 +71,8 @@ class State:
         """Everything by name, without copies; what is divided says of which whole it is a share."""
         found: dict[str, Tensor] = {}
         for name, parameter in self.model.named_parameters():
+            if name not in self.parameters:
+                continue
             found[f"model.{name}"] = parameter.detach()
             for key, value in self._moments(self.parameters[name]).items():
                 found[f"{key}.{name}"] = like(value, parameter)

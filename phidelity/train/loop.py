@@ -67,14 +67,15 @@ def train(
     scale: ScaleConfig | None = None,
     save_every: int | None = None,
     events: bool = False,
+    enough: Callable[[Sequence[Metrics]], bool] = lambda rows: False,
     progress: Progress = SILENT,
 ) -> list[Metrics]:
     """Train in place for `steps` steps of `batches(step)` micro-batches; returns the rows of metrics.jsonl.
 
     Resumes from `out/training` when a snapshot is there and leaves the final one behind. `data` is a fingerprint of
     the order of the batches: a snapshot of another order is refused. SIGTERM saves after the step at hand and
-    leaves by `UserError`. `events` are written for TensorBoard, too. Under torchrun the ranks divide the rows of each
-    micro-batch, and the first writes files.
+    leaves by `UserError`. Where `enough` says so of the rows, training ends early. `events` are written for
+    TensorBoard, too. Under torchrun the ranks divide the rows of each micro-batch, and the first writes files.
     """
     out.mkdir(parents=True, exist_ok=True)
     save_every = save_every or SAVE_EVERY
@@ -90,7 +91,7 @@ def train(
     with progress.task(name, steps, "step") as task, sigterm() as asked_to_stop:
         task.advance(start)
         clock = _Clock(out / "timings.jsonl", task)
-        for step in range(start, steps):
+        for step in range(start, start if enough(rows) else steps):
             lr = learning_rate(step, steps, optim)
             passed_over = step in optim.skip_steps
             state.window.append(
@@ -109,12 +110,15 @@ def train(
                         row |= _measured(model, measure, done)
                 rows.append(row)
                 tell(row)
+            is_last = done == steps or (done % LOG_EVERY == 0 and enough(rows))
             stopping = state.world.any(asked_to_stop())
-            if done % save_every == 0 or done == steps or stopping:
+            if done % save_every == 0 or is_last or stopping:
                 if state.world.is_first:
                     _write_rows(out / "metrics.jsonl", rows)
                 snapshots.save(done, state)
-            if stopping and done < steps:
+            if is_last:
+                break
+            if stopping:
                 found = f"{name} was asked to stop (SIGTERM) and saved step {done} of {steps}"
                 raise UserError(f"{found}. Give the same command to go on.")
     snapshots.finish()

@@ -160,8 +160,12 @@ def local(tensor: Tensor) -> Tensor:
 
 
 def local_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
-    """What this rank's optimiser updates, by name: parameters, or new ones over the memory of their shares."""
-    shares = ((name, parameter, local(parameter)) for name, parameter in model.named_parameters())
+    """What this rank's optimiser updates, by name: parameters, or new ones over the memory of their shares.
+
+    Those that want no gradient are no part of it.
+    """
+    learnt = ((name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad)
+    shares = ((name, parameter, local(parameter)) for name, parameter in learnt)
     return {name: whole if share is whole else nn.Parameter(share) for name, whole, share in shares}
 
 
