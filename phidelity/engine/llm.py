@@ -65,10 +65,8 @@ class LLM:
     ) -> None:
         """`spill` is a folder for the prefix cache; `context_len` may be less than the model's."""
         self.name = name
-        self.adapted: dict[str, LLM] = {}
-        """Engines of adapters by name, over the same weights."""
-        self.model = model.eval()
-        self.tokenizer = tokenizer
+        self.adapted: dict[str, LLM] = {}  # engines of adapters by name, over the same weights
+        self.model, self.tokenizer = model.eval(), tokenizer
         self.context_len = min(context_len or model.config.context_len, model.config.context_len)
         self.n_running = n_running
         self._cache: tuple[int, CacheFormat] = (cache_bytes, cache_format)
@@ -98,11 +96,10 @@ class LLM:
         check(params)
         sampling.check_ids(params, self._n_known)
         asks = asked(prompts, params)
-        ids = [self.prompt_ids(one.prompt) for one in asks]
         completions: dict[int, Completion] = {}
         ended: SimpleQueue[int] = SimpleQueue()
         requests: dict[int, Request] = {}
-        for index, prompt in enumerate(ids):
+        for index, prompt in enumerate([self.prompt_ids(one.prompt) for one in asks]):
             if self._is_too_long(prompt, params):
                 completions[index] = _refused(prompt, asks[index])
             else:
@@ -167,20 +164,19 @@ class LLM:
         for prompt in prompts:
             if len(self.prompt_ids(prompt)) > self.context_len:
                 raise UserError(f"{len(prompt)} tokens were given to score; the context holds {self.context_len}.")
-        scored = self.complete(prompts, SamplingParams(max_tokens=0, prompt_logprobs=0))
-        return [completion.prompt_logprobs for completion in scored]
+        return [one.prompt_logprobs for one in self.complete(prompts, SamplingParams(max_tokens=0, prompt_logprobs=0))]
 
     def stats(self) -> dict[str, int]:
         """Requests that run and wait, blocks of the cache, and what was done so far."""
         engine = self._worker.engine
         if not engine:
             return {"running": 0, "waiting": self._worker.n_arriving}
-        blocks = engine.scheduler.blocks
+        scheduler = engine.scheduler
         return {
-            "running": len(engine.scheduler.running),
-            "waiting": len(engine.scheduler.waiting) + self._worker.n_arriving,
-            "blocks": blocks.n_blocks - 1,
-            "blocks_free": blocks.n_available,
+            "running": len(scheduler.running),
+            "waiting": len(scheduler.waiting) + self._worker.n_arriving,
+            "blocks": scheduler.blocks.n_blocks - 1,
+            "blocks_free": scheduler.blocks.n_available,
             "block_tokens": BLOCK,
             **asdict(engine.stats),
         }
