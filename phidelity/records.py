@@ -12,10 +12,10 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, Literal, TypeVar
+from typing import IO, Any, Literal, Self, TypeVar
 
 import zstandard
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from phidelity.config import UserError
 
@@ -55,8 +55,16 @@ class Conversation(Record):
 
     id: str
     messages: tuple[Message, ...]
+    weights: tuple[Literal[0, 1], ...] = Field(default=(), exclude_if=lambda weights: not weights)
+    """Of each message, whether it is trained if it is the assistant's; empty for all of them."""
     source: str = ""
     meta: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _a_weight_each(self) -> Self:
+        if self.weights and len(self.weights) != len(self.messages):
+            raise ValueError(f"{len(self.weights)} weights for {len(self.messages)} messages")
+        return self
 
 
 class PreferencePair(Record):

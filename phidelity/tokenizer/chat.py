@@ -28,18 +28,21 @@ def render(
     messages: Sequence[Message],
     tokenizer: Tokenizer,
     *,
+    weights: Sequence[int] = (),
     generation_prompt: bool = False,
     continue_last: bool = False,
     like_transformers: bool = False,
 ) -> Rendered:
     """Ids and loss mask of a chat.
 
+    `weights`, one a message, leaves the assistant's turns of weight 0 untrained.
     `generation_prompt` opens an assistant turn at the end; `continue_last` leaves the last one, the assistant's, open
     for more. `like_transformers` gives the ids of transformers' `apply_chat_template` on the published files to the
     last one: special tokens in content take effect and eat the whitespace beside them. Not for text of strangers.
     """
     if continue_last:
         _check_open_end(messages, generation_prompt)
+    assert not weights or len(weights) == len(messages), f"{len(weights)} weights for {len(messages)} messages"
     ids: list[int] = []
     mask: list[bool] = []
     for i, message in enumerate(messages):
@@ -48,7 +51,8 @@ def render(
         body = _loose(message.content, tokenizer, is_open) if like_transformers else tokenizer.encode(message.content)
         body += [] if is_open else [tokenizer.im_end]
         ids += head + body
-        mask += [False] * len(head) + [message.role == "assistant"] * len(body)
+        trained = message.role == "assistant" and (not weights or bool(weights[i]))
+        mask += [False] * len(head) + [trained] * len(body)
     if generation_prompt:
         head = turn_head("assistant", tokenizer)
         ids += head

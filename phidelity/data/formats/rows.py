@@ -1,4 +1,4 @@
-"""Tables with a document a row: JSON lines, Parquet, and Hugging Face datasets as they lie on disk.
+"""Tables: JSON lines, Parquet, and Hugging Face datasets as they lie on disk; as rows, and with a document a row.
 
 Which columns hold the text is told by their names; `_TEXTS` is the list. Long lines are passed over without being
 held, and a line that is no record costs itself only. What a row says of itself is believed for its address, licence,
@@ -9,11 +9,21 @@ Parquet and Arrow need the extra `formats` (pyarrow).
 import io
 import json
 import math
-from collections.abc import Iterator, Mapping
-from typing import IO, Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import IO, Any, NamedTuple
 
 from phidelity.config import UserError
-from phidelity.data.formats.blob import MAX_DOCUMENT, MAX_ELEMENTS, BadFileError, Blob, Part, Reject, iso_date, read_all
+from phidelity.data.formats.blob import (
+    MAX_DOCUMENT,
+    MAX_ELEMENTS,
+    BadFileError,
+    Blob,
+    Part,
+    Reader,
+    Reject,
+    iso_date,
+    read_all,
+)
 from phidelity.data.formats.plain import clean
 
 _TEXTS: tuple[tuple[str, ...], ...] = (
@@ -37,8 +47,16 @@ MAX_GROUP = 512 << 20
 """Bytes of a row group, unpacked, that is looked into (ours); its columns are held one page at a time."""
 
 
-def read_json_lines(blob: Blob) -> Iterator[Part | Reject]:
-    """A document per line."""
+class Row(NamedTuple):
+    """A record of a table, before anybody asks what it says."""
+
+    value: Any
+    locator: str
+    n_bytes: int = 0
+
+
+def json_lines(blob: Blob) -> Iterator[Row | Reject]:
+    """A row per line."""
     for number, line in enumerate(_lines(blob.stream), 1):
         if line is None:
             yield Reject("too_large", str(number), MAX_DOCUMENT)
@@ -46,18 +64,18 @@ def read_json_lines(blob: Blob) -> Iterator[Part | Reject]:
             yield _line(line, str(number))
 
 
-def read_json(blob: Blob) -> Iterator[Part | Reject]:
+def json_value(blob: Blob) -> Iterator[Row | Reject]:
     """A file of one JSON value: a list of records, or a single one."""
     try:
         data = _parsed(read_all(blob))
     except (ValueError, RecursionError):
         raise BadFileError("bad_record") from None
     for number, row in enumerate(data if isinstance(data, list) else [data], 1):
-        yield _record(row, str(number), 0)
+        yield Row(row, str(number))
 
 
-def read_parquet(blob: Blob) -> Iterator[Part | Reject]:
-    """A document per row, a row group at a time."""
+def parquet(blob: Blob) -> Iterator[Row | Reject]:
+    """The rows of a Parquet file, a row group at a time."""
     arrow = _pyarrow()
     source = blob.stream if blob.stream.seekable() and not blob.inside else io.BytesIO(read_all(blob, MAX_TABLE))
     try:
@@ -76,8 +94,8 @@ def read_parquet(blob: Blob) -> Iterator[Part | Reject]:
         raise BadFileError("damaged") from None
 
 
-def read_arrow(blob: Blob) -> Iterator[Part | Reject]:
-    """A document per row of a file that `datasets` saved."""
+def arrow_stream(blob: Blob) -> Iterator[Row | Reject]:
+    """The rows of a file that `datasets` saved."""
     arrow = _pyarrow()
     try:
         number = 0
@@ -88,12 +106,17 @@ def read_arrow(blob: Blob) -> Iterator[Part | Reject]:
         raise BadFileError("damaged") from None
 
 
-def _rows(batch: Any, before: int) -> Iterator[Part | Reject]:
+def _rows(batch: Any, before: int) -> Iterator[Row | Reject]:
     """The rows of a batch one by one; one larger than a document may be is never made into Python's own."""
     for place in range(batch.num_rows):
         row, number = batch.slice(place, 1), str(before + place + 1)
         size = row.get_total_buffer_size() if batch.num_rows == 1 else row.nbytes
-        yield Reject("too_large", number, size) if size > MAX_DOCUMENT else _record(row.to_pylist()[0], number, 0)
+        yield Reject("too_large", number, size) if size > MAX_DOCUMENT else Row(row.to_pylist()[0], number)
+
+
+def documents(rows: Callable[[Blob], Iterator[Row | Reject]]) -> Reader:
+    """The reader that takes each of `rows` for a document."""
+    return lambda blob: (_record(row) if isinstance(row, Row) else row for row in rows(blob))
 
 
 def _pyarrow() -> Any:
@@ -117,12 +140,11 @@ def _lines(stream: IO[bytes]) -> Iterator[bytes | None]:
             yield line
 
 
-def _line(line: bytes, locator: str) -> Part | Reject:
+def _line(line: bytes, locator: str) -> Row | Reject:
     try:
-        row = _parsed(line)
+        return Row(_parsed(line), locator, len(line))
     except (ValueError, RecursionError):
         return Reject("bad_record", locator, len(line))
-    return _record(row, locator, len(line))
 
 
 def _parsed(data: bytes) -> Any:
@@ -132,12 +154,12 @@ def _parsed(data: bytes) -> Any:
     return json.loads(data)
 
 
-def _record(row: Any, locator: str, n_bytes: int) -> Part | Reject:
+def _record(found: Row) -> Part | Reject:
     """The document of a row; a row that is made as none of ours is, is counted and costs itself only."""
     try:
-        return _document(row, locator, n_bytes)
+        return _document(*found)
     except (TypeError, ValueError, AttributeError, LookupError, RecursionError, OverflowError):
-        return Reject("bad_record", locator, n_bytes)
+        return Reject("bad_record", found.locator, found.n_bytes)
 
 
 def _document(row: Any, locator: str, n_bytes: int) -> Part | Reject:

@@ -25,7 +25,7 @@ from phidelity.data.formats.html import read_html, too_big
 from phidelity.data.formats.latex import read_latex
 from phidelity.data.formats.pdf import read_pdf
 from phidelity.data.formats.plain import read_code, read_markdown, read_plain
-from phidelity.data.formats.rows import read_arrow, read_json, read_json_lines, read_parquet
+from phidelity.data.formats.rows import Row, arrow_stream, documents, json_lines, json_value, parquet
 from phidelity.data.formats.rst import read_rst
 from phidelity.data.formats.stackexchange import read_posts
 from phidelity.data.formats.warc import declared_charset, read_warc
@@ -136,10 +136,10 @@ FORMATS: dict[str, Format] = {
     ".latex": _LATEX,
     ".wiki": Format("wikitext", whole(read_wikitext)),
     ".wikitext": Format("wikitext", whole(read_wikitext)),
-    ".jsonl": Format("jsonl", read_json_lines),
-    ".ndjson": Format("jsonl", read_json_lines),
-    ".parquet": Format("parquet", read_parquet),
-    ".arrow": Format("arrow", read_arrow),
+    ".jsonl": Format("jsonl", documents(json_lines)),
+    ".ndjson": Format("jsonl", documents(json_lines)),
+    ".parquet": Format("parquet", documents(parquet)),
+    ".arrow": Format("arrow", documents(arrow_stream)),
     ".cnxml": Format("cnxml", read_cnxml, group="acquired"),
     ".ptx": Format("pretext", read_pretext, "mathematics", "acquired"),
     ".xml": Format("xml", _posts_or_book, group="acquired"),
@@ -191,7 +191,15 @@ _CODE = {
     "ex": "elixir",
 }
 FORMATS |= {f".{suffix}": Format("code", whole(read_code), "code", "code", name) for suffix, name in _CODE.items()}
-FORMATS[".json"] = Format("json", read_json)
+FORMATS[".json"] = Format("json", documents(json_value))
+
+TABLES: dict[str, Callable[[Blob], Iterator[Row | Reject]]] = {
+    "jsonl": json_lines,
+    "json": json_value,
+    "parquet": parquet,
+    "arrow": arrow_stream,
+}
+"""Who reads rows, by name of the format."""
 
 _PACKED: dict[str, Callable[[Any], Any]] = {
     ".gz": lambda stream: gzip.GzipFile(fileobj=stream),
@@ -248,6 +256,26 @@ def read_file(blob: Blob) -> Iterator[Found]:
     except Exception:
         _LOG.warning("No reader expected what %s holds.", blob.name, exc_info=True)
         yield Found(Reject("reader_failed", n_bytes=blob.size), format)
+
+
+def read_rows(blob: Blob) -> Iterator[Row | Reject]:
+    """The rows of a table, packed or not; whatever is wrong with it becomes a reject."""
+    format, packed, archive = _kind(blob.name)
+    if archive or format is None or format.name not in TABLES:
+        yield Reject("unknown_format", n_bytes=blob.size)
+        return
+    try:
+        yield from TABLES[format.name](blob._replace(stream=_unpacked(blob.stream, packed)) if packed else blob)
+    except BadFileError as error:
+        yield Reject(str(error), n_bytes=blob.size)
+    except DAMAGE:
+        yield Reject("damaged", n_bytes=blob.size)
+
+
+def is_table(name: str) -> bool:
+    """Whether `read_rows` reads files of this name."""
+    format, _, archive = _kind(name)
+    return not archive and format is not None and format.name in TABLES
 
 
 def _unpacked(stream: IO[bytes], packed: str) -> IO[bytes]:
