@@ -239,7 +239,10 @@ BAD = {
         chat(("assistant", "a"), ("user", "b"), ("assistant", "c")),
     ],
     "ends mid-turn": [chat(("user", "a")), chat(("user", "a"), ("assistant", "b"), ("user", "c"))],
-    "bad weight": [chat(("user", "a"), ("assistant", "b"), weight=0.5), {**chat(("user", "a"), ("assistant", "b")), "weights": [1]}],
+    "bad weight": [
+        chat(("user", "a"), ("assistant", "b"), weight=0.5),
+        {**chat(("user", "a"), ("assistant", "b")), "weights": [1]},
+    ],
     "equal sides": [{"prompt": "a", "chosen": "b", "rejected": "b"}],
     "prompts differ": [{"chosen": "\n\nHuman: a\n\nAssistant: b", "rejected": "\n\nHuman: c\n\nAssistant: d"}],
     "no transcript": [{"chosen": "plain", "rejected": "text"}],
