@@ -96,7 +96,7 @@ def test_all_parameters_can_be_trained(world: Path, tmp_path: Path, phi) -> None
 
 
 def test_training_ends_where_the_held_out_loss_no_longer_falls(world: Path, tmp_path: Path) -> None:
-    config = FinetuneConfig(epochs=20.0, lr=5e-2, patience=1, batch=2)
+    config = FinetuneConfig(epochs=20.0, lr=0.5, patience=1, batch=2)
     report = finetune(decide(world / "model", world / "data.jsonl", config), tmp_path / "a")
     metrics = [json.loads(line) for line in (tmp_path / "a/metrics.jsonl").read_text().splitlines()]
     losses = [row["validation"] for row in metrics if "validation" in row]

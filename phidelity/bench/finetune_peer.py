@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, get_peft_model  # pyright: ignore[reportMissingImports]
 from transformers import Phi3Config, Phi3ForCausalLM
 
 shape = json.loads(sys.argv[1])
@@ -17,7 +17,8 @@ torch.set_num_threads(shape["threads"])
 config = Phi3Config(
     num_hidden_layers=shape["n_layers"], hidden_size=shape["d_model"], num_attention_heads=shape["n_heads"],
     num_key_value_heads=shape["n_kv_heads"], intermediate_size=shape["d_ff"], vocab_size=shape["vocab_size"],
-    max_position_embeddings=16384, rope_theta=250_000.0, pad_token_id=0, attn_implementation="sdpa",
+    max_position_embeddings=16384, pad_token_id=0,
+    **{"rope_theta": 250_000.0, "attn_implementation": "sdpa"},
 )  # fmt: skip
 with torch.device("meta"):
     base = Phi3ForCausalLM(config)

@@ -53,7 +53,8 @@ class Rounded:
         self.config, self.tokenizer = weights.config, weights.tokenizer
         self.notes, self.shapes = weights.notes, weights.shapes
         self.dtype_of, self.label = weights.dtype_of, weights.label
-        self._weights, self._to, self._groups = weights, to, groups
+        self._weights, self._groups = weights, groups
+        self._to: Kind = to
 
     def rows(self, name: str, start: int, stop: int) -> Tensor:
         """Rows of a parameter, rounded and back where it is one of the chosen."""

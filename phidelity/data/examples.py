@@ -65,6 +65,7 @@ def read_examples(path: Path) -> Examples:
 
 
 def _objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    row = 0
     try:
         with open(path, encoding="utf-8") as file:
             for row, line in enumerate(file, 1):

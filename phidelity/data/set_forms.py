@@ -120,12 +120,12 @@ def _pair(row: Mapping[str, Any]) -> Preference:
     scores = {key: row[key] for key in ("score_chosen", "score_rejected") if isinstance(row.get(key), int | float)}
     if len(scores) == 2 and scores["score_chosen"] <= scores["score_rejected"]:
         raise BadRowError("tie")
-    return _preference(*sides, scores)
+    return _preference(sides[0], sides[1], scores)
 
 
 def _hh(row: Mapping[str, Any]) -> Preference:
     """{"chosen", "rejected"}: two transcripts of `Human:` and `Assistant:` that part in their last answer."""
-    return _preference(*(_transcript(row[side]) for side in ("chosen", "rejected")), {})
+    return _preference(_transcript(row["chosen"]), _transcript(row["rejected"]), {})
 
 
 def _ultrafeedback(row: Mapping[str, Any]) -> Preference:
@@ -140,8 +140,8 @@ def _ultrafeedback(row: Mapping[str, Any]) -> Preference:
         side: {"score": score, "model": str(one.get("model", ""))}
         for side, (score, one) in (("chosen", best), ("rejected", other))
     }
-    sides = (Chat((*prompt, _message("assistant", one.get("response")))) for _, one in (best, other))
-    return _preference(*sides, meta)
+    chosen, rejected = (Chat((*prompt, _message("assistant", one.get("response")))) for _, one in (best, other))
+    return _preference(chosen, rejected, meta)
 
 
 def _best_completion(row: Mapping[str, Any]) -> Chat:
@@ -166,9 +166,11 @@ def safety_pairs(rows: Sequence[Mapping[str, Any]]) -> tuple[list[Preference], i
     pairs = []
     for sides in by_prompt.values():
         for safe, unsafe in zip(sides[True].values(), sides[False].values(), strict=False):
-            chats = [_turns([("user", row["prompt"]), ("assistant", row["response"])]) for row in (safe, unsafe)]
+            chosen, rejected = (
+                _turns([("user", row["prompt"]), ("assistant", row["response"])]) for row in (safe, unsafe)
+            )
             harms = sorted(name for name, is_so in dict(unsafe.get("category") or {}).items() if is_so)
-            pairs.append(_preference(*chats, {"harm": harms}))
+            pairs.append(_preference(chosen, rejected, {"harm": harms}))
     return pairs, len(rows) - 2 * len(pairs)
 
 

@@ -90,6 +90,8 @@ class _Fixed(nn.Module):
 
 
 class _Product(nn.Module):
+    weight: Tensor
+
     def __init__(self, weight: Tensor) -> None:
         super().__init__()
         self.register_buffer("weight", weight, persistent=False)

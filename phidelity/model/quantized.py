@@ -61,6 +61,8 @@ ROOM = Room()
 class QuantisedLinear(nn.Module):
     """x W^T."""
 
+    weight: Tensor
+
     def __init__(self, packed: Packed) -> None:
         super().__init__()
         self.packed = packed
