@@ -18,7 +18,8 @@ config = Phi3Config(
     num_hidden_layers=shape["n_layers"], hidden_size=shape["d_model"], num_attention_heads=shape["n_heads"],
     num_key_value_heads=shape["n_kv_heads"], intermediate_size=shape["d_ff"], vocab_size=shape["vocab_size"],
     max_position_embeddings=16384, pad_token_id=0,
-    **{"rope_theta": 250_000.0, "attn_implementation": "sdpa"},
+    rope_theta=250_000.0,  # pyright: ignore[reportCallIssue]
+    attn_implementation="sdpa",  # pyright: ignore[reportCallIssue]
 )  # fmt: skip
 with torch.device("meta"):
     base = Phi3ForCausalLM(config)
