@@ -18,7 +18,7 @@ from typing import Any
 
 from phidelity.model.config import PHI_4
 
-LAYERS, FEW, CONTEXT, RANK, STEPS = 4, 2, 1024, 8, 4
+LAYERS, FEW, CONTEXT, RANK, STEPS = 4, 2, 1024, 8, 3
 
 
 def run(peers: Mapping[str, Path]) -> list[dict[str, Any]]:
