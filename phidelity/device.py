@@ -5,7 +5,6 @@ since every one is a function of its seed and purpose where it is used. Results 
 machine and thread count, not across them.
 """
 
-import ctypes
 import platform
 import re
 import resource
@@ -16,8 +15,6 @@ import torch
 
 from phidelity.config import UserError
 
-M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # of glibc's malloc.h
-
 
 def make_repeatable() -> None:
     """Deterministic algorithms and denormals flushed to zero, process-wide."""
@@ -26,17 +23,6 @@ def make_repeatable() -> None:
     # The fill costs a pass over every new tensor and would hide reads of uninitialised memory.
     torch.utils.deterministic.fill_uninitialized_memory = False  # pyright: ignore[reportAttributeAccessIssue]
     torch.set_flush_denormal(True)
-
-
-def keep_freed_memory() -> None:
-    """Let the C library keep large freed buffers, process-wide; where it is not glibc nothing changes.
-
-    Else each buffer of a training step is given back and its pages are cleared anew: 8 to 10 % of a step at width 192.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    for name, value in ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, 2**31 - 1), (M_TOP_PAD, 2**28)):
-        if mallopt:
-            mallopt(name, value)
 
 
 def sent(tensor: torch.Tensor, device: torch.device | str | None) -> torch.Tensor:

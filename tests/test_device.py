@@ -1,18 +1,9 @@
 """What makes runs repeatable, and what they took."""
 
-import resource
-
 import numpy as np
 import torch
 
-from phidelity.device import (
-    describe_device,
-    describe_machine,
-    keep_freed_memory,
-    make_repeatable,
-    peak_memory,
-    reset_peak_memory,
-)
+from phidelity.device import describe_device, describe_machine, make_repeatable, peak_memory, reset_peak_memory
 
 
 def test_runs_are_made_repeatable_without_slower_tensors():
@@ -35,14 +26,3 @@ def test_the_peak_of_memory_is_measured_anew():
     del data
     reset_peak_memory()
     assert 0 < peak_memory() <= max(high, before)
-
-
-def test_large_buffers_are_kept_once_they_were_there():
-    def faults() -> int:
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-        torch.empty(20_000_000).fill_(1.0)  # 80 MB: 19,500 pages
-        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-
-    keep_freed_memory()
-    faults()
-    assert faults() < 1000

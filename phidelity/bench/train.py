@@ -19,7 +19,6 @@ from typing import Any, NamedTuple
 import torch
 
 from phidelity.data.batch import Batch
-from phidelity.device import keep_freed_memory
 from phidelity.model.config import ModelConfig, flop_per_token
 from phidelity.model.transformer import Transformer
 from phidelity.train.checkpointing import State
@@ -82,7 +81,6 @@ def _our_step(shape: Shape) -> tuple[Callable[[], Any], float]:
     )
     model = Transformer(config).initialise(torch.Generator().manual_seed(0)).train()
     state = State.begin(model, OptimConfig(peak_lr=1e-3))
-    keep_freed_memory()
     tokens = torch.randint(0, shape.vocab_size, (shape.rows, shape.length + 1))
     positions = torch.arange(shape.length).expand(shape.rows, -1)
     ones, zeros = torch.ones(shape.rows, shape.length), torch.zeros(shape.rows, shape.length, dtype=torch.long)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from phidelity.config import UserError
-from phidelity.device import keep_freed_memory, training_device
+from phidelity.device import training_device
 from phidelity.model.transformer import Transformer
 from phidelity.progress import SILENT, Progress, Task
 from phidelity.records import atomic
@@ -81,7 +81,6 @@ def train(
     save_every = save_every or SAVE_EVERY
     scale = scale or ScaleConfig()
     prepare(model.to(training_device()), scale)
-    keep_freed_memory()
     state = State.begin(divide(model, World.current(), scale.shares), optim, data)
     snapshots = Snapshots(out / "training", background=state.device.type == "cuda")
     start = snapshots.restore(state)
