@@ -1,7 +1,10 @@
+from typing import get_args
+
 import pytest
 
-from phidelity.grading.check import check
+from phidelity.grading.check import _CHECKERS, check
 from phidelity.grading.code import complete, program
+from phidelity.problems.item import Checker
 from phidelity.records import Problem
 
 HEAD = 'def double(x):\n    """Return twice x."""\n'
@@ -20,6 +23,16 @@ def problem(checker, reference, **meta):
 def test_empty_answer_scores_zero(checker):
     one = CODE if checker == "code" else problem(checker, {"number": "7", "letter": "B", "text": "Anna"}[checker])
     assert check(one, "", allow_code=True).value == 0.0
+
+
+def test_every_checker_that_problems_may_name_is_known():
+    assert set(get_args(Checker)) == {*_CHECKERS, "code"}
+
+
+def test_instructions_are_all_to_be_followed():
+    one = problem("instructions", "", instructions=["punctuation:no_comma"], arguments=[{}])
+    assert check(one, "No commas here.").value == 1.0
+    assert check(one, "Well, one.").explanation == "0 of 1 instructions followed"
 
 
 def test_a_number_needs_an_answer_line():

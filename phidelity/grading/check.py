@@ -3,13 +3,14 @@
 `number` and `letter` read the answer line, `text` reads it or, without one, the whole response, and `code` runs the
 program in the sandbox against HumanEval-like tests: `meta["test"]` defines `check(candidate)`,
 `meta["entry_point"]` names the function, `meta["code"]` is the code that the prompt showed (imports, helpers, the
-head of the function).
+head of the function). `instructions` asks whether the response follows `meta["instructions"]` strictly.
 """
 
 from collections.abc import Callable
 
 from phidelity.grading import code, math, simpleqa
 from phidelity.grading.answers import answer_line, letter
+from phidelity.grading.instructions import follow
 from phidelity.records import Problem, Score
 
 DECIMAL_COMMA = ("de", "es", "fr", "ru")
@@ -58,10 +59,17 @@ def check_code(problem: Problem, response: str, allow_code: bool) -> Score:
     return Score(value=value, extracted=source, explanation=outcome.explanation)
 
 
+def check_instructions(problem: Problem, response: str) -> Score:
+    """Whether the response follows all instructions that the problem names, by the strict reading."""
+    followed = follow(response, problem.meta["instructions"], problem.meta["arguments"]).strict
+    return Score(value=float(all(followed)), explanation=f"{sum(followed)} of {len(followed)} instructions followed")
+
+
 _CHECKERS: dict[str, Callable[[Problem, str], Score]] = {
     "number": check_number,
     "letter": check_letter,
     "text": check_text,
+    "instructions": check_instructions,
 }
 
 
