@@ -60,7 +60,7 @@ def _speed() -> dict[str, Any]:
     torch.manual_seed(0)
     tokenizer = Tokenizer({bytes([byte]): byte for byte in range(256)})
     model = Transformer(SHAPE).initialise(torch.Generator().manual_seed(0))
-    llm = LLM(lay_out(model), tokenizer, "random", n_running=128)
+    llm = LLM(lay_out(model), tokenizer, "random", n_running=256)
     llm.warm()
     pairs = [(_seconds(llm, tokenizer, False), _seconds(llm, tokenizer, True)) for _ in range(ROUNDS)]
     llm.close()
@@ -81,7 +81,7 @@ def _seconds(llm: LLM, tokenizer: Tokenizer, one_by_one: bool) -> float:
     with tempfile.TemporaryDirectory(prefix="phi-pivotal-") as folder:
         rollouts = Rollouts(
             Path(folder), questions=asked, completer=llm, oracle=_coin, tokenizer=tokenizer,
-            params=SamplingParams(temperature=1.0, max_tokens=48, stop_ids=tuple(range(8)), seed=1),
+            params=SamplingParams(temperature=1.0, max_tokens=96, stop_ids=tuple(range(12)), seed=1),
         )  # fmt: skip
         begun = time.perf_counter()
         prefixes = [Prefix(question) for question in asked]

@@ -51,11 +51,11 @@ class MiniatureConfig(Config):
 
     task: Task
     arm: Literal["sft", "pivotal", "random", "n10", "full", "rejection"]
-    taught: int = Field(default=20_000, ge=1)
+    taught: int = Field(default=40_000, ge=1)
     """Solutions that the starting model is taught once."""
     questions: int = Field(default=400, ge=1)
     """Questions screened."""
-    searches: int = Field(default=120, ge=1)
+    searches: int = Field(default=80, ge=1)
     """Questions searched, at most; set from the measured rate of rollouts."""
     problems: int = Field(default=500, ge=1)
     """Held-out problems."""
@@ -285,7 +285,7 @@ def _fit(
         render((*messages_of(problem), Message(role="assistant", content=text)), tokenizer) for problem, text in chats
     ]
     packed = pack_rows(rendered, CONTEXT)
-    n_rows = min(16, len(packed))
+    n_rows = min(4, len(packed))
     train(
         weights,
         token_objective,
