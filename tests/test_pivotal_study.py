@@ -21,16 +21,14 @@ from phidelity.records import Problem
 MODEL = speaker(q=(("Well, 7\nAnswer: 7", 0.5), ("Now, 1\nAnswer: 1", 0.5)))
 
 
-@pytest.mark.parametrize("task", ["natural", "planted"])
-def test_solutions_are_right_and_the_planted_choice_is_their_first_line(task):
+@pytest.mark.parametrize(("task", "low", "high"), [("natural", 0.6, 0.85), ("planted", 0.9, 1.0)])
+def test_solutions_are_right_but_for_slips_and_the_planted_choice_is_their_first_line(task, low, high):
     rng = random.Random(0)
-    said = set()
-    for index in range(50):
-        problem = draw("train", 0, index)
-        text = solution(problem, task, rng)
-        assert check(problem, text).value == 1.0
-        said.add(text.split("\n")[0])
-    assert (said == set(WAYS)) == (task == "planted")
+    problems = [draw("train", 0, index) for index in range(200)]
+    texts = [solution(problem, task, rng) for problem in problems]
+    right = [check(problem, text).value for problem, text in zip(problems, texts, strict=True)]
+    assert low < sum(right) / len(right) < high
+    assert ({text.split("\n")[0] for text in texts} == set(WAYS)) == (task == "planted")
 
 
 def test_no_held_out_problem_occurs_in_training_whatever_the_seed():

@@ -32,6 +32,7 @@ from phidelity.preference.pivotal import N10, Found, SearchConfig, by_first_toke
 from phidelity.preference.questions import Question, messages_of
 from phidelity.preference.rollouts import Prefix, Rollouts, derived_seed
 from phidelity.preference.screen import Screened, answers_of, reusing, screen
+from phidelity.problems.item import Split
 from phidelity.problems.ways import Task, draw, solution
 from phidelity.progress import SILENT, Progress
 from phidelity.records import Message, PreferencePair, Problem, write_json
@@ -51,17 +52,19 @@ class MiniatureConfig(Config):
 
     task: Task
     arm: Literal["sft", "pivotal", "random", "n10", "full", "rejection"]
-    taught: int = Field(default=40_000, ge=1)
+    taught: int = Field(default=22_000, ge=1)
     """Solutions that the starting model is taught once."""
-    questions: int = Field(default=400, ge=1)
+    questions: int = Field(default=700, ge=1)
     """Questions screened."""
-    searches: int = Field(default=80, ge=1)
+    searches: int = Field(default=400, ge=1)
     """Questions searched, at most; set from the measured rate of rollouts."""
     problems: int = Field(default=500, ge=1)
     """Held-out problems."""
+    split: Split = "test"
+    """Where the held-out problems come from; all choices were made on `development`."""
     pivots: int = Field(default=50, ge=1)
     """Pivots at which p(success) is measured before and after."""
-    epochs: float = Field(default=4.0, gt=0)
+    epochs: float = Field(default=2.0, gt=0)
     """Passes of an arm over its items."""
     peak_lr: float = Field(default=1e-4, gt=0)
     """Of every arm."""
@@ -183,7 +186,7 @@ def _train_arm(config: MiniatureConfig, base: Base, seed: int, out: Path, progre
 
 
 def _measured(config: MiniatureConfig, base: Base, model: Path, seed: int) -> dict[str, Any]:
-    problems = [draw("test", 0, index) for index in range(config.problems)]
+    problems = [draw(config.split, 0, index) for index in range(config.problems)]
     tokenizer = base.rollouts.tokenizer
     prompts = [tuple(render(messages_of(one), tokenizer, generation_prompt=True).ids) for one in problems]
     llm = open_model(model, n_running=128)

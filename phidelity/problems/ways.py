@@ -1,10 +1,10 @@
 """Problems for the miniature experiment on pivotal tokens: chains of sums, with and without a planted choice.
 
-*Natural*: three to five terms, the later ones of one digit (with two digits a model of the experiment's size got 1 in
-100 right), worked from left to right, one sum a step. *Planted*: the same problems, but the
-texts to learn from begin either with `steps`, and then are worked so, or with `fast`, and then only the last sum stands
-there: one word decides how likely a right answer is. Problems are split by a fixed hash of their terms, so that no held-out
-problem occurs in training, whatever the seed. All of it is *ours*.
+*Natural*: three to five terms, the later ones of one digit, worked from left to right, one sum a step; the texts to learn
+from slip in one step of ten and go on from the wrong sum. *Planted*: they begin either with `steps` and are worked so,
+with few slips, or with `fast`, and then only the last sum stands there: one word decides how likely a right answer is.
+Problems are split by a fixed hash of their terms, so that no held-out problem occurs in training, whatever the seed. In
+rehearsals a model of this size learnt right steps to 99.8 %, which leaves nothing to search: hence slips. All *ours*.
 """
 
 import random
@@ -16,6 +16,8 @@ from phidelity.records import Problem
 Task = Literal["natural", "planted"]
 
 WAYS = ("steps", "fast")
+SLIPS: dict[Task, float] = {"natural": 0.1, "planted": 0.02}
+"""Share of steps that go wrong in the texts to learn from."""
 
 
 def draw(split: Split, seed: int, index: int) -> Problem:
@@ -34,12 +36,16 @@ def draw(split: Split, seed: int, index: int) -> Problem:
 
 
 def solution(problem: Problem, task: Task, rng: random.Random) -> str:
-    """A right answer in the manner of the task, as training reads it."""
+    """An answer in the manner of the task, as training reads it: right but for slips."""
     terms: list[int] = problem.meta["terms"]
     way = rng.choice(WAYS) if task == "planted" else ""
+    if way == "fast":
+        return f"{way}\nAnswer: {problem.reference}"
     lines, value = [way] if way else [], terms[0]
-    if way != "fast":
-        for term in terms[1:]:
-            lines.append(f"{value}{'+' if term > 0 else '-'}{abs(term)}={value + term}")
-            value += term
-    return "\n".join((*lines, f"Answer: {problem.reference}"))
+    for term in terms[1:]:
+        total = value + term
+        if rng.random() < SLIPS[task]:
+            total += rng.choice([slip for slip in (-10, -1, 1, 10) if 0 <= total + slip <= 99])
+        lines.append(f"{value}{'+' if term > 0 else '-'}{abs(term)}={total}")
+        value = total
+    return "\n".join((*lines, f"Answer: {value}"))
