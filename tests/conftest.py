@@ -3,6 +3,7 @@
 import email
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -25,6 +26,9 @@ from phidelity.config import UserError
 from phidelity.kernels.library import ISAS, Library, kernels
 from phidelity.progress import Task
 from phidelity.tokenizer.bpe import Tokenizer
+
+# A shell has its background jobs ignore Ctrl-C, and the processes that tests interrupt would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class RecordedTask:
