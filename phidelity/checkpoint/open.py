@@ -65,5 +65,9 @@ def open_weights(source: Path | str, progress: Progress = SILENT) -> Weights:
 
 def open_checkpoint(source: Path | str) -> Checkpoint:
     """Read the model at `source` onto the CPU, checking every tensor: packed as it is, any other in fp32."""
-    weights = open_weights(source)
+    return load_whole(open_weights(source))
+
+
+def load_whole(weights: Weights) -> Checkpoint:
+    """Read opened weights onto the CPU, checking every tensor: packed as they are, any other in fp32."""
     return weights.load() if isinstance(weights, PackedWeights) else load(weights)

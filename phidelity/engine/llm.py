@@ -17,9 +17,7 @@ from typing import Any
 import torch
 
 from phidelity.checkpoint.adapter import base_digest, read_adapter
-from phidelity.checkpoint.open import open_checkpoint, open_weights
-from phidelity.checkpoint.packed import PackedWeights
-from phidelity.checkpoint.weights import load
+from phidelity.checkpoint.open import load_whole, open_checkpoint, open_weights
 from phidelity.completion import Asked, Capabilities, Completion, Prompt, SamplingParams, Usage, asked, check
 from phidelity.config import UserError
 from phidelity.device import check_device
@@ -36,7 +34,7 @@ from phidelity.engine.spill import BUDGET, Spill
 from phidelity.engine.stream import TextStream
 from phidelity.engine.worker import Request, Worker
 from phidelity.model.dense import dense
-from phidelity.model.lora import adapt
+from phidelity.model.lora import adapt, placed
 from phidelity.model.transformer import Transformer
 from phidelity.records import Conversation
 from phidelity.tokenizer import chat
@@ -284,17 +282,14 @@ def _open_adapted(folder: Path, adapters: abc.Mapping[str, Path], device: str, o
     opened = open_weights(folder)
     base_hash = base_digest(opened)
     read = {name: read_adapter(path, opened.config, base_hash) for name, path in adapters.items()}
-    model, tokenizer, digest = opened.load() if isinstance(opened, PackedWeights) else load(opened)
+    model, tokenizer, digest = load_whole(opened)
     is_cpu = torch.device(device).type == "cpu"
     model = lay_out(model) if is_cpu else model.requires_grad_(False).to(device, torch.bfloat16)
     options["cache_bytes"] = options.get("cache_bytes", CACHE_BYTES) // (1 + len(read))
     llm = LLM(model, tokenizer, digest, **options)
     for name, adapter in read.items():
-        updates = {
-            matrix: [one._replace(a=one.a.to(device), b=one.b.to(device)) for one in parts]
-            for matrix, parts in adapter.updates.items()
-        }
-        llm.adapted[name] = LLM(adapt(model, updates), tokenizer, f"{digest}-{adapter.digest}", **options)
+        model_with = adapt(model, placed(adapter.updates, device))
+        llm.adapted[name] = LLM(model_with, tokenizer, f"{digest}-{adapter.digest}", **options)
     return llm
 
 

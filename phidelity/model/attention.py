@@ -86,9 +86,12 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, rotation: Rotation, attend: Attend, layer: int) -> Tensor:
         """[B, T, M] -> [B, T, M]."""
-        c = self.config
-        heads = self.qkv(x).unflatten(-1, (-1, c.head_dim)).transpose(1, 2)  # [B, H + 2K, T, D]
-        qk, v = heads.split((c.n_heads + c.n_kv_heads, c.n_kv_heads), dim=1)
-        q, k = rotation(qk).split((c.n_heads, c.n_kv_heads), dim=1)
-        y = attend(layer, q, k, v)
-        return self.out(y.transpose(1, 2).flatten(2))
+        return self.out(mixed(self.qkv(x), rotation, attend, layer, self.config))
+
+
+def mixed(qkv: Tensor, rotation: Rotation, attend: Attend, layer: int, config: ModelConfig) -> Tensor:
+    """What lies between the two products: all queries, then keys, then values, [B, T, (H + 2K) D] -> [B, T, H D]."""
+    heads = qkv.unflatten(-1, (-1, config.head_dim)).transpose(1, 2)  # [B, H + 2K, T, D]
+    qk, v = heads.split((config.n_heads + config.n_kv_heads, config.n_kv_heads), dim=1)
+    q, k = rotation(qk).split((config.n_heads, config.n_kv_heads), dim=1)
+    return attend(layer, q, k, v).transpose(1, 2).flatten(2)

@@ -19,7 +19,7 @@ from torch.autograd import Function
 from torch.utils.checkpoint import checkpoint
 
 from phidelity.kernels.library import kernels
-from phidelity.model.attention import Attend, Rotation
+from phidelity.model.attention import Attend, Rotation, mixed
 from phidelity.model.config import ModelConfig
 from phidelity.model.dense import DenseBlock, DenseHead, pack
 from phidelity.model.fused import swiglu
@@ -42,6 +42,11 @@ class Update(NamedTuple):
 
 Updates = Mapping[str, Sequence[Update]]
 """By the name of the matrix: `blocks.0.attention.qkv`."""
+
+
+def placed(updates: Updates, device: torch.device | str) -> dict[str, list[Update]]:
+    """The same updates on `device`."""
+    return {name: [u._replace(a=u.a.to(device), b=u.b.to(device)) for u in parts] for name, parts in updates.items()}
 
 
 class Adapted(nn.Module):
@@ -111,12 +116,7 @@ class AdaptedBlock(nn.Module):
 
     def forward(self, x: Tensor, rotation: Rotation, attend: Attend, layer: int) -> Tensor:
         """[B, T, M] -> [B, T, M]."""
-        c = self.config
-        heads = self.qkv(self.attention_norm(x)).unflatten(-1, (-1, c.head_dim)).transpose(1, 2)  # [B, H + 2K, T, D]
-        qk, v = heads.split((c.n_heads + c.n_kv_heads, c.n_kv_heads), dim=1)
-        q, k = rotation(qk).split((c.n_heads, c.n_kv_heads), dim=1)
-        y = attend(layer, q, k, v)
-        x = x + self.out(y.transpose(1, 2).flatten(2))
+        x = x + self.out(mixed(self.qkv(self.attention_norm(x)), rotation, attend, layer, self.config))
         return x + self.down(swiglu(self.gate_up(self.feed_forward_norm(x))))
 
 

@@ -22,7 +22,7 @@ from phidelity.data.loader import epoch_order, epoch_sample
 from phidelity.device import training_device
 from phidelity.engine.llm import LLM
 from phidelity.model.attention import CausalAttend
-from phidelity.model.lora import Updates, adapt, updates_of
+from phidelity.model.lora import adapt, placed, updates_of
 from phidelity.model.transformer import Transformer
 from phidelity.progress import Progress
 from phidelity.records import atomic, read_json, write_json
@@ -70,18 +70,17 @@ class Run:
         updates = fresh_updates(
             self.base.model.config, job.targets, rank=job.of("rank"), alpha=job.of("alpha"), seed=job.config.seed
         )
-        return adapt(self.base.model, self._placed(updates), trains=True, recompute=job.is_big)
+        return adapt(self.base.model, placed(updates, self._device), trains=True, recompute=job.is_big)
 
     def trained(self, folder: Path) -> Transformer:
         """The model as it was saved in `folder`."""
         if self.job.config.all_parameters:
             return load(open_weights(folder / "model")).model.to(training_device())
-        return adapt(self.base.model, self._placed(read_adapter(folder, self.base.model.config).updates))
+        return adapt(self.base.model, placed(read_adapter(folder, self.base.model.config).updates, self._device))
 
-    def _placed(self, updates: Updates) -> Updates:
-        """Updates where the base is."""
-        device = self.base.model.embed.weight.device
-        return {k: [u._replace(a=u.a.to(device), b=u.b.to(device)) for u in parts] for k, parts in updates.items()}
+    @property
+    def _device(self) -> torch.device:
+        return self.base.model.embed.weight.device
 
     def objective(self) -> Callable[[Transformer, Any], Loss]:
         """What a micro-batch costs."""
