@@ -10,7 +10,7 @@ from phidelity.completion import SamplingParams
 from phidelity.config import UserError
 from phidelity.grading.check import check
 from phidelity.pipeline.pivotal_study import Base, full_pairs, random_pairs
-from phidelity.pipeline.study import load_study
+from phidelity.pipeline.study_file import load_study
 from phidelity.preference.pivotal import Found
 from phidelity.preference.questions import ask
 from phidelity.preference.rollouts import Prefix, Rollouts

@@ -14,7 +14,8 @@ from phidelity.pipeline.contrast import Items, contrast, one_item, read_items
 from phidelity.pipeline.manifest import read_manifest
 from phidelity.pipeline.recipe import STAGES as ROAD
 from phidelity.pipeline.recipe import Recipe
-from phidelity.pipeline.study import ClaimConfig, _recipes, load_study, run_study, scores
+from phidelity.pipeline.study import _recipes, run_study, scores
+from phidelity.pipeline.study_file import ClaimConfig, load_study
 from phidelity.pipeline.verdict import expectation, results, shown, verdict, write_results
 from phidelity.statistics import detectable_over_seeds, expanded_level, student_quantile
 

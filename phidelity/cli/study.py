@@ -22,7 +22,8 @@ from phidelity.progress import SILENT
 def study(study: str, out: Path | None, assignments: Sequence[str], as_json: bool) -> None:
     """Run the variants and seeds of STUDY (a file or a packaged name), compare, and judge its claims."""
     from phidelity.cli.study_table import beforehand, table
-    from phidelity.pipeline.study import arms, load_study, run_study
+    from phidelity.pipeline.study import arms, run_study
+    from phidelity.pipeline.study_file import load_study
     from phidelity.pipeline.verdict import PAGE, expectation, write_results
 
     loaded = load_study(study, assignments)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from phidelity.pipeline.study import StudyConfig
+from phidelity.pipeline.study_file import StudyConfig
 from phidelity.pipeline.verdict import shown
 
 

@@ -14,9 +14,10 @@ from markupsafe import Markup
 from phidelity.page.figures import Dot, dot_plot
 from phidelity.page.layout import render_page
 from phidelity.pipeline.contrast import RESAMPLES, Contrast, Items, contrast, one_item, read_items
-from phidelity.pipeline.study import SCORES, Arm, ClaimConfig, LoadedStudy, MeasureConfig, StudyConfig, arms, is_done
+from phidelity.pipeline.study import SCORES, Arm, arms, is_done
 from phidelity.pipeline.study import scores as numbers_of
 from phidelity.pipeline.study import seconds as seconds_of
+from phidelity.pipeline.study_file import ClaimConfig, LoadedStudy, MeasureConfig, StudyConfig
 from phidelity.records import atomic, write_json
 from phidelity.statistics import detectable_over_seeds
 
