@@ -54,7 +54,6 @@ _PIECE, _TOLD, _MOST = 200, 3, 0.6
 _ONLY_LINKS = 0.8
 """Share of characters in links from which a block without a sentence is furniture (ours)."""
 _CODE_CLASS = re.compile(r"(?:language|lang|highlight|brush)[-:]\s?([A-Za-z][\w+#]{0,14})")
-_TAG = re.compile(r"<(/?)([a-zA-Z][\w-]{0,20})")
 _HARMLESS = 10_000
 """Tags that may be nested as they like (ours): a parser takes the square of the depth."""
 _DEEPEST = 1000
@@ -64,6 +63,8 @@ _LOOSE = frozenset(
     param source track wbr path rect circle g use""".split()  # noqa: SIM905 (a list to read)
 )
 """Elements that need no end, and so do not tell how deep we are."""
+_DEEPENS = re.compile(rf"<(?!/?(?:{'|'.join(sorted(_LOOSE))})(?![\w-]))(/?)[a-zA-Z]", re.IGNORECASE)
+"""Tags of all others."""
 _DATES = (
     "article:published_time",
     "date",
@@ -126,7 +127,7 @@ class _Page:
 
 def read_html(html: str) -> Part:
     """The text of a page, and its title, language, date, and shares of links and of furniture."""
-    tree = LexborHTMLParser(html if html.isascii() else mend(html))
+    tree = LexborHTMLParser(mend(html))
     page = _Page(katex="katex-html" in html)
     if tree.body is not None:
         page.body = tree.body
@@ -145,12 +146,10 @@ def too_big(html: str) -> str:
     if n <= _HARMLESS:
         return ""
     depth = 0
-    for tag in _TAG.finditer(html):
-        if tag[2].lower() not in _LOOSE:
-            depth += -1 if tag[1] else 1
-            if depth > _DEEPEST:
-                return "too_deep"
-            depth = max(0, depth)
+    for tag in _DEEPENS.finditer(html):
+        depth = max(0, depth - 1) if tag[1] else depth + 1
+        if depth > _DEEPEST:
+            return "too_deep"
     return ""
 
 
@@ -276,7 +275,9 @@ def _fenced(text: str, language: str) -> str:
 
 def _is_layout(cell: LexborNode) -> bool:
     """Whether a cell holds whole pieces of a page rather than a datum."""
-    if cell.css_first("table, pre, ul, ol, h1, h2, h3, p + p, br + br") is not None:
+    only: Any = cell.child
+    is_plain = only is None or (only.next is None and only.child is None)  # a word needs no search
+    if not is_plain and cell.css_first("table, pre, ul, ol, h1, h2, h3, p + p, br + br") is not None:
         return True
     text = cell.text(deep=True) if cell.next is None or cell.prev is None else ""
     return len(text) > _PIECE and len(_ENDS.findall(text)) >= _TOLD
