@@ -222,6 +222,7 @@ def _made_archive() -> bytes:
         record = WarcRecord()
         record.init_headers(record_type=WarcRecordType.response)
         record.headers["WARC-Target-URI"] = f"http://docs.example/{number}"
+        record.headers["Content-Type"] = "application/http; msgtype=response"
         head = "HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=utf-8\r\n\r\n"
         record.set_bytes_content((head + page).encode())
         writer = GzipWriter(sink)
