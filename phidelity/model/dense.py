@@ -5,9 +5,8 @@ head run in the kernels of kernels/csrc/dense_block.c. There every number is a f
 chain of multiply-adds over k, whatever the batch. What attends is passed in as ever; queries, keys and values are
 views of one buffer, which the engine's attention takes up without a copy.
 
-Nothing here goes through torch's own threads. They spin for a while after each operation, on cores that the kernels'
-threads want: with both on two cores an operation on 64 thousand numbers took a millisecond (measured). Rows are
-taken and copied by numpy, which has no threads, and angles are computed once for all positions.
+Nothing here goes through torch's own threads, which share few cores badly with the kernels' own: rows are taken and
+copied by numpy, which has none, and angles are computed once for all positions.
 """
 
 import threading
