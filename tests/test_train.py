@@ -331,7 +331,7 @@ def a_pair(number: int, kind: str) -> PreferencePair:
 def test_a_token_pair_has_the_margin_of_the_same_pair_seen_as_a_sequence() -> None:
     model = a_model()
     pair = a_pair(3, "token")
-    rows = [encode(pair, TOKENIZER, 64), encode(pair.model_copy(update={"kind": "full"}), TOKENIZER, 64)]
+    rows = [encode(pair, TOKENIZER), encode(pair.model_copy(update={"kind": "full"}), TOKENIZER)]
     one, other = margins(model, rows).tolist()
     assert one == pytest.approx(other, abs=1e-5)
 
@@ -385,9 +385,12 @@ def _stopping(moment: int):
     [
         ({"rejected": (5,)}, "are equal"),
         ({"tokenizer": "another"}, "was made with tokenizer"),
-        ({"chosen": (1,) * 80}, "the context holds 64"),
+        ({"chosen": (), "kind": "full"}, "one side is empty"),
+        ({"chosen": (1, 2)}, "2 and 1 tokens were found; expected one"),
+        ({"prefix": (3, 400)}, "token id 400 was found; the vocabulary has 0 to 399"),
+        ({"rejected": (-1,)}, "token id -1 was found"),
     ],
 )
 def test_bad_pairs_are_refused_by_name(change: dict, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        encode(a_pair(1, "token").model_copy(update=change), TOKENIZER, 64)
+        encode(a_pair(1, "token").model_copy(update=change), TOKENIZER)

@@ -13,7 +13,7 @@ from phidelity.data.examples import Example, Examples
 from phidelity.records import Message, PreferencePair
 from phidelity.tokenizer.bpe import Tokenizer
 from phidelity.tokenizer.chat import Rendered, render
-from phidelity.train.dpo import Row
+from phidelity.train.pair_logprobs import Row
 
 SHOWN = 8
 """Row numbers that a line names at most (*ours*)."""

@@ -17,9 +17,9 @@ from phidelity.model.attention import CausalAttend
 from phidelity.model.documents import packed_attend
 from phidelity.model.lora import Frozen, times
 from phidelity.model.transformer import Transformer
-from phidelity.train.dpo import Row
 from phidelity.train.loop import Loss
 from phidelity.train.objectives import margin_loss
+from phidelity.train.pair_logprobs import Row
 
 CHUNK = 256
 """Rows of logits in memory at a time (*ours*): 103 MB at phi-4's vocabulary."""
