@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from phidelity.config import UserError
+from phidelity.data.look import look
 from phidelity.data.sets import read_conversations, read_preferences, tokenised
 from phidelity.records import Conversation, read_records, write_records
 from phidelity.tokenizer.bpe import train
@@ -287,3 +288,12 @@ def test_a_set_without_a_usable_row_says_what_was_found_and_expected(tmp_path: P
         read_conversations(tmp_path / "none")
     with pytest.raises(UserError, match="of 1 rows, 1 unknown format"):
         read_conversations(written(tmp_path / "c.bin", ALPACA))
+
+
+def test_looking_at_a_set_counts_its_rows_and_shows_some(tmp_path: Path) -> None:
+    counts, first, *_ = look(written(tmp_path / "a.jsonl", SHAREGPT, {"text": "?"}))
+    assert counts.splitlines()[0].endswith("a.jsonl: 2 rows (1 sharegpt), 1 of use")
+    assert counts.splitlines()[1].endswith("1  dropped: unknown form (first a.jsonl#2)")
+    assert "user: Name a prime." in first
+    _, pair, *_ = look(written(tmp_path / "b.jsonl", HH))
+    assert pair.endswith("[chosen] Is it your own lock?\n[rejected] Take a pick.")

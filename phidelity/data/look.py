@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Iterator
-from itertools import islice
+from itertools import groupby, islice
 from pathlib import Path
 
 import zstandard
@@ -12,8 +12,11 @@ from pydantic import ValidationError
 from phidelity.config import UserError
 from phidelity.data.look_funnel import funnel_file, show_funnel
 from phidelity.data.mixture import mixture_page
+from phidelity.data.set_forms import Preference
+from phidelity.data.sets import read_conversations, read_preferences
 from phidelity.records import Conversation, Document, PreferencePair, Problem, Record, read_records
 from phidelity.tokenizer.bpe import Tokenizer
+from phidelity.tokenizer.chat import render
 
 _KINDS: dict[str, type[Record]] = {
     "text": Document,
@@ -21,6 +24,8 @@ _KINDS: dict[str, type[Record]] = {
     "chosen": PreferencePair,
     "checker": Problem,
 }
+TRAINED, PLAIN = "\x1b[32m", "\x1b[0m"
+"""What is trained of a chat stands in green."""
 _LONGEST = 1200
 """Characters shown of a record (*ours*)."""
 
@@ -38,13 +43,16 @@ def look(path: Path, n: int = 3) -> Iterator[str]:
         yield _mixture(plan)
     files = [path] if path.is_file() else sorted([*path.rglob("*.jsonl"), *path.rglob("*.jsonl.zst")])
     kinds = {file: kind for file in files if (kind := kind_of(file))}
+    if not kinds and not funnel and not plan and (shown := _set(path, n)):
+        yield from shown
+        return
     if not kinds and not funnel and not plan:
         raise UserError(
             f"{path} holds no records; expected *.jsonl or *.jsonl.zst of documents, chats, pairs or problems."
         )
     for file, kind in kinds.items():
         yield _count(file, kind)
-        tokenizer = _tokenizer_of(file) if kind is PreferencePair else None
+        tokenizer = _tokenizer_of(file) if kind in (PreferencePair, Conversation) else None
         yield from (show(record, tokenizer) for record in islice(read_records(file, kind), n))
 
 
@@ -69,7 +77,7 @@ def show(record: Record, tokenizer: Tokenizer | None = None) -> str:
         case Document():
             head, body = f"{record.id} ({record.source})", record.text
         case Conversation():
-            head, body = f"{record.id} ({record.source})", "\n".join(f"{m.role}: {m.content}" for m in record.messages)
+            return f"--- {record.id} ({record.source})\n{_coloured(record, tokenizer)}"
         case PreferencePair():
             lengths = (
                 f"prefix {len(record.prefix)}, chosen {len(record.chosen)}, rejected {len(record.rejected)} tokens"
@@ -85,6 +93,57 @@ def show(record: Record, tokenizer: Tokenizer | None = None) -> str:
             head, body = "record", record.model_dump_json()
     more = f" ... ({len(body):,} characters)" if len(body) > _LONGEST else ""
     return f"--- {head}\n{body[:_LONGEST]}{more}"
+
+
+def _set(path: Path, n: int) -> list[str]:
+    """Counts and first records of a set of other people's chats or preferences; nothing where it is none."""
+    for read_set in (read_preferences, read_conversations):
+        try:
+            read = read_set(path)
+        except UserError:
+            continue
+        forms = ", ".join(f"{count:,} {form}" for form, count in read.forms.most_common())
+        lines = [f"{path}: {read.n_read:,} rows ({forms}), {read.n_used:,} of use"]
+        lines += [
+            f"  {count:>8,}  dropped: {why} (first {read.where[why]})" for why, count in read.dropped.most_common()
+        ]
+        return ["\n".join(lines), *(_told(item) for item in read.items[:n])]
+    return []
+
+
+def _told(item: Conversation | Preference) -> str:
+    if isinstance(item, Conversation):
+        return show(item)
+    said = [f"{m.role}: {m.content}" for m in item.prompt]
+    body = "\n".join([*said, f"[chosen] {item.chosen}", f"[rejected] {item.rejected}"])
+    return f"--- {item.id} ({item.source})\n{body[:_LONGEST]}"
+
+
+def _coloured(chat: Conversation, tokenizer: Tokenizer | None) -> str:
+    """A chat with what is trained in colour: token by token where the tokenizer is known, else turn by turn."""
+    if tokenizer:
+        rendered = render(chat.messages, tokenizer, weights=chat.weights)
+        stretches = [
+            (tokenizer.decode([token for token, _ in group]), trained)
+            for trained, group in groupby(zip(*rendered, strict=True), key=lambda pair: pair[1])
+        ]
+    else:
+        weights = chat.weights or (1,) * len(chat.messages)
+        stretches = [
+            part
+            for message, weight in zip(chat.messages, weights, strict=True)
+            for part in (
+                (f"{message.role}: ", False),
+                (message.content, message.role == "assistant" and bool(weight)),
+                ("\n", False),
+            )
+        ]
+    left, shown = _LONGEST, ""
+    for text, trained in stretches:
+        shown += f"{TRAINED}{text[:left]}{PLAIN}" if trained and left else text[:left]
+        left = max(0, left - len(text))
+    total = sum(len(text) for text, _ in stretches)
+    return shown.rstrip("\n") + (f" ... ({total:,} characters)" if total > _LONGEST else "")
 
 
 def _mixture(path: Path) -> str:

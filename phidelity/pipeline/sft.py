@@ -1,11 +1,12 @@
 """Stage `sft`: supervised fine-tuning on chats, loss on what the assistant says and its end token (phi-4 report §4.1).
 
-Ids and mask are written together by the chat renderer; conversations are packed whole and do not see each other.
-Those that do not fit the context, or in which nothing is trained, are dropped and counted.
+Ids and mask are written together by the chat renderer; a conversation may weigh its turns, and `turns` may leave all
+but the last untrained. Conversations are packed whole, best fit first, and do not see each other. Those that do not
+fit the context, or in which nothing is trained, are dropped and counted.
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -18,6 +19,7 @@ from phidelity.records import Conversation, read_records
 from phidelity.tokenizer.bpe import Tokenizer
 from phidelity.tokenizer.chat import Rendered, render
 from phidelity.train.loop import Measure, last_loss, train
+from phidelity.train.neftune import noisy
 from phidelity.train.optim import OptimConfig
 from phidelity.train.shards import save_whole
 from phidelity.train.tokens import token_objective, validation_loss
@@ -34,6 +36,10 @@ class SftConfig(Config):
     """Tokens a step."""
     context_len: int = Field(gt=1)
     """Tokens a packed row."""
+    turns: Literal["all", "last"] = "all"
+    """Which of the assistant's turns are trained, where a conversation gives no weights (not published; *ours*)."""
+    neftune: float = Field(default=0.0, ge=0)
+    """Strength of uniform noise on embeddings while training, such as 5; 0 for none. phi-4 names none."""
     held_out: float = Field(default=0.02, gt=0, lt=1)
     """Share of the conversations kept for the validation loss."""
     optim: OptimConfig
@@ -49,7 +55,7 @@ def sft(
         found = f"sft.context_len {config.context_len} was found; the model holds {weights.config.context_len}"
         raise UserError(f"{found}. Lower it or midtrain to a longer context.")
     conversations = list(read_records(synthetic / "conversations.jsonl.zst", Conversation))
-    rows, dropped = encode(conversations, tokenizer, config.context_len)
+    rows, dropped = encode(conversations, tokenizer, config.context_len, last_only=config.turns == "last")
     order = epoch_order(seed, "held out", 0, len(rows))
     n_held_out = max(1, round(config.held_out * len(rows)))
     held_out = pack_rows([rows[i] for i in sorted(order[:n_held_out])], config.context_len)
@@ -58,7 +64,7 @@ def sft(
     steps = max(1, round(config.epochs * len(packed) / n_rows))
     history = train(
         weights,
-        token_objective,
+        noisy(token_objective, config.neftune, seed) if config.neftune else token_objective,
         lambda step: [packed.select(epoch_sample(seed, "sft", step, n_rows, len(packed)))],
         steps=steps,
         optim=config.optim,
@@ -80,12 +86,12 @@ def sft(
 
 
 def encode(
-    conversations: list[Conversation], tokenizer: Tokenizer, context_len: int
+    conversations: list[Conversation], tokenizer: Tokenizer, context_len: int, *, last_only: bool = False
 ) -> tuple[list[Rendered], dict[str, int]]:
     """Ids and masks of the conversations that can be trained on, and how many cannot, by reason."""
     rows, dropped = [], {"too long": 0, "nothing trained": 0}
     for conversation in conversations:
-        rendered = render(conversation.messages, tokenizer)
+        rendered = render(conversation.messages, tokenizer, weights=_weights(conversation, last_only))
         if len(rendered.ids) - 1 > context_len:
             dropped["too long"] += 1
         elif not any(rendered.mask):
@@ -98,3 +104,10 @@ def encode(
             f"{dropped['too long']} exceed {context_len} tokens; expected chats with assistant turns. Look at the data."
         )
     return rows, dropped
+
+
+def _weights(conversation: Conversation, last_only: bool) -> tuple[int, ...]:
+    """The conversation's own weights, else those that leave the last turn alone where that is asked for."""
+    if conversation.weights or not last_only:
+        return conversation.weights
+    return (*(0 for _ in conversation.messages[1:]), 1)
