@@ -16,7 +16,7 @@ from phidelity.pipeline import status as runs
 
 ON_MODEL = ("family", "make-checkpoint", "convert", "make-packed", "packed", "quality", "sensitivity")
 SPEED = ("train", "finetune", "data", "generate", "endpoint", "tokenizer", "decode", "prefill")
-BENCHES = (*SPEED, *ON_MODEL, "problems", "serve", "pivotal")
+BENCHES = (*SPEED, *ON_MODEL, "problems", "serve", "pivotal", "pairs")
 
 
 @click.command()
@@ -64,6 +64,7 @@ def bench(
         generate,
         make_checkpoint,
         packed,
+        pairs,
         pivotal,
         prefill,
         problems,
@@ -91,6 +92,7 @@ def bench(
         "tokenizer": tokenizer.run,
         "problems": problems.run,
         "pivotal": pivotal.run,
+        "pairs": pairs.run,
         "serve": serve.run,
         "finetune": finetune.run,
         "decode": lambda places: decode.run(places, shape),

@@ -108,11 +108,10 @@ def _two_logits(
 ) -> tuple[Tensor, Tensor]:
     """z_chosen and z_rejected of token pairs, less the normaliser if `exact`."""
     rejected = torch.tensor([rows[slot // 2].pair.rejected[0] for slot in slots.tolist()], device=x.device)
-    if exact:
-        values = [token_logprobs(x, model.head.weight, ids) for ids in (targets, rejected)]
-    else:
-        values = [(model.head.weight[ids].float() * x.float()).sum(-1) for ids in (targets, rejected)]
-    return torch.cat(values), torch.cat([slots, slots + 1])
+    ids, twice = torch.cat([targets, rejected]), torch.cat([x, x])
+    head = model.head.weight
+    values = token_logprobs(twice, head, ids) if exact else (head[ids].float() * twice.float()).sum(-1)
+    return values, torch.cat([slots, slots + 1])
 
 
 def _logprobs(
