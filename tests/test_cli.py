@@ -128,7 +128,7 @@ def test_look_counts_records_and_shows_some(phi, small_run):
     shown = phi("data", "look", small_run / "synthetic", "--n", "1").stdout
     assert "x Document" in shown
     assert "x Conversation" in shown
-    assert "user: " in shown
+    assert "<|im_start|>user<|im_sep|>" in shown
     nothing = phi("data", "look", small_run / "tokenizer")
     assert nothing.returncode == 1
     assert "holds no records" in nothing.stderr

@@ -98,7 +98,8 @@ def _concatenated(model: Transformer, rows: list[Row], *, everywhere: bool) -> t
     ids = torch.tensor([[*r.context, *r.pair.chosen] for r in rows] + [[*r.context, *r.pair.rejected] for r in rows])
     positions = torch.arange(ids.shape[1] - 1).expand(len(ids), -1)
     hidden = model(ids[:, :-1], positions, CausalAttend())
-    return _by_softmax(hidden, model.head.weight, ids[:, 1:], everywhere).chunk(2)
+    chosen, rejected = _by_softmax(hidden, model.head.weight, ids[:, 1:], everywhere).chunk(2)
+    return chosen, rejected
 
 
 def _by_softmax(hidden: Tensor, head: Tensor, targets: Tensor, everywhere: bool) -> Tensor:
@@ -131,7 +132,8 @@ def _peaks(head: Tensor) -> dict[str, float]:
         with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
             way().backward()
         recorded = profiled.profiler.kineto_results.events()  # pyright: ignore[reportOptionalMemberAccess]
-        events = sorted((event.start_ns(), event.nbytes()) for event in recorded if event.name() == "[memory]")
+        named: list[Any] = [event for event in recorded if event.name() == "[memory]"]
+        events = sorted((event.start_ns(), event.nbytes()) for event in named)
         changes = [n_bytes for _, n_bytes in events]
         found[name] = max(accumulate(changes), default=0) / 2**20
     return found
