@@ -163,6 +163,19 @@ def test_training_ends_when_the_held_out_margin_is_enough_or_stale(tmp_path: Pat
     assert {"pairs/chosen_logprob", "pairs/rejected_logprob", "pairs/neither"} <= rows[-1].keys()
 
 
+@pytest.mark.parametrize(
+    "change",
+    [lambda pairs: pairs[::-1], lambda pairs: pairs[:-1], lambda pairs: [*pairs[:-1], a_pair(99, "full")]],
+    ids=["another order", "fewer", "another task"],
+)
+def test_a_run_is_not_resumed_on_pairs_of_another_order(tmp_path: Path, change) -> None:
+    pairs = [a_pair(n, kind) for n in range(4) for kind in KINDS]
+    config = DpoConfig(epochs=2, batch_pairs=6, held_out=0, optim=OPTIM)
+    train_dpo(a_model(), TOKENIZER, pairs, config, seed=1, out=tmp_path)
+    with pytest.raises(UserError, match="was trained on batches with fingerprint"):
+        train_dpo(a_model(), TOKENIZER, change(pairs), config, seed=1, out=tmp_path)
+
+
 def test_pairs_beyond_the_context_are_counted_and_all_of_them_are_an_error() -> None:
     long = a_pair(1, "full").model_copy(update={"chosen": (1,) * 80})
     rows, dropped = encode_all([a_pair(1, "full"), long], TOKENIZER, 64)

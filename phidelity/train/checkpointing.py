@@ -180,9 +180,10 @@ class Snapshots:
         snapshot = self.folder / name
         about = json.loads((snapshot / "state.json").read_text(encoding="utf-8"))
         if about["data"] != state.data:
+            before, now = (data[:12] or "none" for data in (about["data"], state.data))
             raise UserError(
-                f"{snapshot} was trained on batches with fingerprint {about['data'][:12]}; the run would go on with "
-                f"{state.data[:12]}. Expected the same shards, shares, rows and seed; restore them, or begin anew "
+                f"{snapshot} was trained on batches with fingerprint {before}; the run would go on with {now}. "
+                "Expected the same shards or pairs, shares, rows and seed; restore them, or begin anew "
                 "(phi run --force)."
             )
         _read_tensors(snapshot, state)

@@ -6,6 +6,7 @@ kept by key, so rewards begin at zero and the sigmoid loss at ln 2 (phi-4 report
 not published).
 """
 
+import hashlib
 import logging
 from collections import Counter
 from collections.abc import Sequence
@@ -99,6 +100,7 @@ def train_dpo(
         optim=config.optim,
         out=out,
         name=name,
+        data=order_fingerprint(kept, config, seed),
         measures=[Measure(lambda model, _: measure(model, held_out or kept), every=max(10, steps // 50 * 10))],
         enough=lambda rows: is_enough(rows, config),
         progress=progress,
@@ -109,6 +111,12 @@ def train_dpo(
     numbers |= {"dropped": dict(dropped)} if dropped else {}
     numbers |= {"stopped_early_of": steps} if done < steps else {}
     return numbers | {f"{key}/before": value for key, value in before.items()} | after
+
+
+def order_fingerprint(kept: Sequence[Row], config: DpoConfig, seed: int) -> str:
+    """SHA-256 of which pairs are trained on and in which order: a snapshot of another order is no beginning."""
+    pairs = [(row.context, row.pair.kind, row.pair.chosen, row.pair.rejected) for row in kept]
+    return hashlib.sha256(repr((pairs, config.batch_pairs, seed)).encode()).hexdigest()
 
 
 def is_enough(rows: Sequence[Metrics], config: DpoConfig) -> bool:
