@@ -22,9 +22,11 @@ check: $(VENV)/ready-test  ## style, types, layers, and that generated docs are 
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 	$(BIN)/python docs/generate.py --check
+	$(BIN)/python docs/site_pages.py
 
-docs: $(VENV)/ready-test  ## generate the reference pages
+docs: $(VENV)/ready-test  ## generate the reference pages and the site of all pages (site/index.html)
 	$(BIN)/python docs/generate.py
+	$(BIN)/python docs/site_pages.py
 
 parity: $(VENV)/ready-test  ## the same answers as other tools, where those are at hand (docs/benchmarks.md says how)
 	$(BIN)/python -m pytest -m parity -rs $(ARGS)
