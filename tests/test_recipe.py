@@ -103,7 +103,7 @@ def test_a_judge_that_is_not_there_is_asked_for():
         ("tokenizer.vocab_size=4096", "tokenizer.vocab_size 4096 exceeds the 1024 rows of model.vocab_size"),
         ("pretrain.shares={web=0.5}", "pretrain.shares: Mixture shares sum to 0.5"),
         ("evaluate.models=['sfd']", "evaluate.models names 'sfd', which makes no model in this recipe"),
-        ("judged_pairs.older='corpus'", "judged_pairs.older names 'corpus', which makes no model"),
+        ("judged_pairs.older=['corpus']", "judged_pairs.older names 'corpus', which makes no model"),
     ],
 )
 def test_numbers_that_do_not_fit_together_are_named(assignment, message):

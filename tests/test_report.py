@@ -149,7 +149,7 @@ def write_judged(run: Path) -> None:
     out = run / "judged_pairs"
     out.mkdir()
     summary = judged_pairs(
-        JudgedPairsConfig(questions=1, older="", known=KnownConfig(questions=0)),
+        JudgedPairsConfig(questions=1, older=(), known=KnownConfig(questions=0)),
         synthetic=run.parent / "questions",
         model=run / "tokenizer",
         models={},

@@ -270,8 +270,7 @@ def _named(recipe: Recipe, here: Sequence[Stage]) -> Iterator[str]:
     """Models that are asked for by the stage that makes them."""
     makers = [stage.name for stage in here if stage.makes_model]
     asked = [("evaluate.models", name) for name in (recipe.evaluate.models if recipe.evaluate else ())]
-    if recipe.judged_pairs and recipe.judged_pairs.older:
-        asked.append(("judged_pairs.older", recipe.judged_pairs.older))
+    asked += [("judged_pairs.older", name) for name in (recipe.judged_pairs.older if recipe.judged_pairs else ())]
     for key, name in asked:
         if name not in makers:
             yield f"{key} names {name!r}, which makes no model in this recipe; expected some of: {', '.join(makers)}."

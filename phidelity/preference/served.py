@@ -6,11 +6,13 @@ that its text has when it is encoded, which may differ from those sampled; p(suc
 ids are sent, and where text is sent as exact as the endpoint reads the prefix with the same ids.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from phidelity.completion import Capabilities, Completer, Completion, Prompt, SamplingParams
+from phidelity.preference.questions import Question, messages_of
+from phidelity.records import Conversation
 from phidelity.tokenizer.bpe import Tokenizer
 
 
@@ -64,3 +66,49 @@ class Served:
             logprobs = one.logprobs
         fits = len(logprobs) == len(ids)
         return one.model_copy(update={"tokens": ids, "logprobs": logprobs if fits else (-1.0,) * len(ids)})
+
+
+@dataclass(frozen=True, slots=True)
+class Chatting:
+    """A Completer of token ids over another model, which is asked the question as a chat and answers in its own words.
+
+    Its answers have the ids of their texts in the policy's tokenizer. It cannot go on after a prefix.
+    """
+
+    completer: Completer
+    tokenizer: Tokenizer
+    questions: Mapping[str, Question]
+
+    @property
+    def name(self) -> str:
+        """That of the completer behind it, and how it is asked."""
+        return f"{self.completer.name} by chat"
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Prompts of token ids."""
+        return self.completer.capabilities.model_copy(update={"tokens": True})
+
+    def complete(
+        self,
+        prompts: Sequence[Prompt],
+        params: SamplingParams,
+        on_done: Callable[[int, Completion], None] | None = None,
+    ) -> list[Completion]:
+        """Whole answers to the questions that `prompts` open, with the ids of their texts."""
+        chats = {
+            one.prompt: Conversation(id=name, messages=tuple(messages_of(one.problem)), source="question")
+            for name, one in self.questions.items()
+        }
+        done = self.completer.complete([chats[tuple(prompt)] for prompt in prompts], params, on_done)
+        return [self._read(one) for one in done]
+
+    def logprobs(self, prompts: Sequence[tuple[int, ...]]) -> list[tuple[float, ...]]:
+        """Another model's ids are not the policy's."""
+        raise TypeError(f"{self.name} scores no ids of this tokenizer")
+
+    def _read(self, one: Completion) -> Completion:
+        if one.finish_reason not in ("stop", "length"):
+            return one
+        ids = tuple(self.tokenizer.encode(one.text)) + (self.tokenizer.im_end,) * (one.finish_reason == "stop")
+        return one.model_copy(update={"tokens": ids, "logprobs": ()})
