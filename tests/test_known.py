@@ -73,6 +73,7 @@ def test_a_question_without_an_answer_never_prefers_an_attempt(tmp_path):
     assert {pair.meta["rule"] for pair in pairs} == {"refusal over wrong"}
     assert {pair.meta["question"] for pair in pairs} == {"sure", "torn", "lost"}
     assert counts["correct"] == 0
+    assert (counts["bogus answered"], counts["bogus declined"]) == (counts["wrong"], counts["refused"]) == (24, 8)
 
 
 def test_own_accuracy_is_kept_with_the_pair(tmp_path):

@@ -116,7 +116,7 @@ class Case(NamedTuple):
 def judge_prompt(question: str, reference: str, checker: str, response: str) -> Conversation:
     """Ask for a verdict on one response. For checker `code` the reference is the problem's tests."""
     fields = {"question": question, "reference": reference, "checker": checker, "response": response}
-    return _ask(_VERDICT_TASK, fields)
+    return material_prompt(_VERDICT_TASK, fields)
 
 
 def parse_verdict(text: str) -> Verdict | None:
@@ -128,7 +128,7 @@ def duel_prompt(question: str, reference: str, checker: str, first: str, second:
     """Ask for faults, discussion and marks of two responses; ask again with the two swapped."""
     fields = {"question": question, "reference": reference, "checker": checker, "first": first, "second": second}
     length = _ASKED_LENGTH if asks_length(question) else _ANY_LENGTH
-    return _ask(_DUEL_TASK.replace("{length}", length), fields)
+    return material_prompt(_DUEL_TASK.replace("{length}", length), fields)
 
 
 def asks_length(question: str) -> bool:
@@ -163,6 +163,11 @@ def parse_attempt(text: str) -> Attempt | None:
     return found.grade if found else None
 
 
+def material_prompt(task: str, fields: dict[str, str]) -> Conversation:
+    """A chat that asks `task`, its `{fields}` being JSON strings that nothing in them can leave."""
+    return Conversation(id="judge", messages=(Message(role="user", content=_filled(task, fields)),), source="judge")
+
+
 def rules_judge(allow_code: bool = False) -> ScriptedCompleter:
     """A Completer named `rules`: accuracy from the checker, style from the form, detail from the steps.
 
@@ -181,10 +186,6 @@ def read_case(prompt: Prompt) -> Case | None:
     read = {name: json.loads(value) for name, value in fields.items()}
     responses = tuple(read[name] for name in ("response", "first", "second") if name in read)
     return Case(read["question"], read["reference"], read["checker"], responses)
-
-
-def _ask(task: str, fields: dict[str, str]) -> Conversation:
-    return Conversation(id="judge", messages=(Message(role="user", content=_filled(task, fields)),), source="judge")
 
 
 def _filled(task: str, fields: dict[str, str]) -> str:

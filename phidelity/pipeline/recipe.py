@@ -107,8 +107,8 @@ class Recipe(Config):
     attacker: CompleterConfig | None = None
     """Who writes attacks for break-fix."""
     teacher: CompleterConfig | None = None
-    """Who marks documents for the quality classifier (without it a proxy by kind of source does), and who writes in the
-    pipelines of [synthetic.taught]."""
+    """Who marks documents for the quality classifier (without it a proxy by kind of source does), who writes in the
+    pipelines of [synthetic.taught], and who words bogus questions for [sft.known]."""
 
     benchmarks: BenchmarksConfig | None = None
     corpus: CorpusConfig | None = None
@@ -135,7 +135,7 @@ STAGES: tuple[Stage, ...] = (
     Stage("shards", shards, ("corpus", "synthetic", "tokenizer", "crew"), optional=("synthetic",)),
     Stage("pretrain", pretrain, ("architecture", "shards", "tokenizer"), makes_model=True),
     Stage("midtrain", midtrain, ("shards", "model"), makes_model=True),
-    Stage("sft", sft, ("synthetic", "model"), makes_model=True),
+    Stage("sft", sft, ("synthetic", "model", "open_model", "teacher"), makes_model=True),
     Stage("pivotal_pairs", pivotal_pairs, ("synthetic", "model", "open_model")),
     Stage("pivotal_dpo", pivotal_dpo, ("pivotal_pairs", "model"), makes_model=True),
     Stage("judged_pairs", judged_pairs, ("synthetic", "model", "models", "judge", "open_model")),

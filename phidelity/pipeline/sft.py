@@ -2,18 +2,23 @@
 
 Ids and mask are written together by the chat renderer; a conversation may weigh its turns, and `turns` may leave all
 but the last untrained. Conversations are packed whole, best fit first, and do not see each other. Those that do not
-fit the context, or in which nothing is trained, are dropped and counted.
+fit the context, or in which nothing is trained, are dropped and counted. With `[sft.known]` the model is asked facts
+first, and chats by the three rules of appendix A.1 are added.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field
 
 from phidelity.checkpoint.open import open_checkpoint
+from phidelity.completion import Completer
 from phidelity.config import Config, UserError
 from phidelity.data.batch import pack_rows
 from phidelity.data.loader import epoch_order, epoch_sample
+from phidelity.pipeline.known_limits import limit_chats_of
+from phidelity.preference.limits import LimitsConfig
 from phidelity.progress import SILENT, Progress
 from phidelity.records import Conversation, read_records
 from phidelity.tokenizer.bpe import Tokenizer
@@ -42,12 +47,22 @@ class SftConfig(Config):
     """Strength of uniform noise on embeddings while training, such as 5; 0 for none. phi-4 names none."""
     held_out: float = Field(default=0.02, gt=0, lt=1)
     """Share of the conversations kept for the validation loss."""
+    known: LimitsConfig | None = None
+    """Chats on what the model knows and what not, from its own answers; none without the table."""
     optim: OptimConfig
     """Optimiser and schedule (phi-4: 1e-6 at 14B; a miniature wants far more)."""
 
 
 def sft(
-    config: SftConfig, *, synthetic: Path, model: Path, seed: int, out: Path, progress: Progress = SILENT
+    config: SftConfig,
+    *,
+    synthetic: Path,
+    model: Path,
+    open_model: Callable[[Path], Completer],
+    seed: int,
+    out: Path,
+    teacher: Completer | None = None,
+    progress: Progress = SILENT,
 ) -> dict[str, Any]:
     """Train `model` on the conversations of `synthetic`; writes model/, metrics.jsonl and training/."""
     weights, tokenizer, _ = open_checkpoint(model)
@@ -55,6 +70,12 @@ def sft(
         found = f"sft.context_len {config.context_len} was found; the model holds {weights.config.context_len}"
         raise UserError(f"{found}. Lower it or midtrain to a longer context.")
     conversations = list(read_records(synthetic / "conversations.jsonl.zst", Conversation))
+    known: dict[str, Any] = {}
+    if config.known:
+        problems = synthetic / "problems.jsonl"
+        asked = {"problems": problems, "base": open_model(model), "writer": teacher}
+        chats, counts = limit_chats_of(config.known, **asked, seed=seed, out=out)
+        conversations, known = conversations + chats, {"known": counts}
     rows, dropped = encode(conversations, tokenizer, config.context_len, last_only=config.turns == "last")
     order = epoch_order(seed, "held out", 0, len(rows))
     n_held_out = max(1, round(config.held_out * len(rows)))
@@ -82,7 +103,7 @@ def sft(
         "packing_waste": float((packed.doc_ids < 0).float().mean()),
         "loss": last_loss(history),
         "validation": history[-1]["validation"],
-    }
+    } | known
 
 
 def encode(

@@ -2,8 +2,9 @@
 
 phi-4 report, appendix A.1: the model's own accuracy on a question is estimated first, by sampling. Then a correct
 answer is preferred to a refusal if it is sometimes right, and a refusal to a wrong answer if it is sometimes
-wrong. Only the first five tokens of each side are used, and no end token. Here both answers are the
-model's own samples (the report had another model write the correct ones).
+wrong; to a bogus question every answer is wrong. Only the first five tokens of each side are used, and no end token.
+Here both answers are the model's own samples (the report had another model write the correct ones). The three rules for
+SFT are in preference/limits.py.
 """
 
 from collections import Counter
@@ -54,6 +55,9 @@ def known_pairs(questions: Sequence[str], rollouts: Rollouts, config: KnownConfi
     for question, answers in zip(questions, drawn, strict=True):
         kinds = [_kind(answer, rollouts) for answer in answers]
         counts.update(kinds)
+        if rollouts.questions[question].problem.reference == UNKNOWN:
+            counts["bogus declined"] += kinds.count("refused")
+            counts["bogus answered"] += kinds.count("wrong")
         openings = {kind: _opening(answers[kinds.index(kind)], rollouts, config) for kind in RULES if kind in kinds}
         if len({refusal, *openings.values()}) <= len(openings):
             counts["begin alike"] += 1

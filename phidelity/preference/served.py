@@ -100,7 +100,9 @@ class Chatting:
             one.prompt: Conversation(id=name, messages=tuple(messages_of(one.problem)), source="question")
             for name, one in self.questions.items()
         }
-        done = self.completer.complete([chats[tuple(prompt)] for prompt in prompts], params, on_done)
+        asked = [chats[prompt] for prompt in prompts if isinstance(prompt, tuple)]
+        assert len(asked) == len(prompts), "questions are asked by their ids"
+        done = self.completer.complete(asked, params, on_done)
         return [self._read(one) for one in done]
 
     def logprobs(self, prompts: Sequence[tuple[int, ...]]) -> list[tuple[float, ...]]:
