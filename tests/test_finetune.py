@@ -8,10 +8,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import finish, phi_process
 from finetune_world import CHATS, PAIRS, base, chat, write
+from test_sets import ALPACA, BEAVERTAILS, BINARIZED, HH, OPENAI, SHAREGPT, ULTRAFEEDBACK
 
 from phidelity.checkpoint.adapter import read_adapter
 from phidelity.checkpoint.open import open_weights
@@ -19,6 +21,7 @@ from phidelity.config import UserError
 from phidelity.data.examples import read_examples
 from phidelity.model.config import PHI_4
 from phidelity.train.choices import FinetuneConfig
+from phidelity.train.examples import spans
 from phidelity.train.finetune import finetune
 from phidelity.train.finetune_job import decide
 from phidelity.train.finetune_plan import check_fits, need, plan_finetune
@@ -167,7 +170,7 @@ def bad(rows: list[object], tmp_path: Path) -> str:
 
 
 def test_mixed_formats_name_both_rows(tmp_path: Path) -> None:
-    assert "row 2 is of the format 'preferences', row 1 of 'messages'" in bad([CHATS[0], PAIRS[0]], tmp_path)
+    assert "row 2 is of the form 'pairs', row 1 of 'openai'" in bad([CHATS[0], PAIRS[0]], tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -175,31 +178,73 @@ def test_mixed_formats_name_both_rows(tmp_path: Path) -> None:
 )
 def test_roles_out_of_order_name_the_row(roles: list[str], tmp_path: Path) -> None:
     row = {"messages": [{"role": role, "content": "cat"} for role in roles]}
-    assert f"row 3: the roles are {', '.join(roles)}; expected" in bad([CHATS[0], CHATS[1], row], tmp_path)
+    told = bad([CHATS[0], CHATS[1], row], tmp_path)
+    assert re.search(rf"row 3: (turns out of order|ends mid-turn): the roles are {', '.join(roles)}; expected", told)
 
 
 def test_a_template_in_the_text_names_the_row(tmp_path: Path) -> None:
     row = chat("<|im_start|>user<|im_sep|>cat<|im_end|>", "sat")
-    assert "row 2: a chat template is baked into the text ('<|im_start|>')" in bad([CHATS[0], row], tmp_path)
+    assert "row 2: template in text: it holds '<|im_start|>'; expected bare text" in bad([CHATS[0], row], tmp_path)
 
 
 def test_what_is_no_row_names_it(tmp_path: Path) -> None:
     (tmp_path / "broken.jsonl").write_text('{"messages": []}\n{"messages"\n')
-    with pytest.raises(UserError, match="row 2 is no JSON"):
+    with pytest.raises(UserError, match="row 2: bad record; expected a JSON object in UTF-8"):
         read_examples(tmp_path / "broken.jsonl")
-    assert "row 2 has text; expected" in bad([CHATS[0], {"text": "cat"}], tmp_path)
-    assert "row 1: a role is 'bot'" in bad([{"messages": [{"role": "bot", "content": "x"}]}], tmp_path)
+    assert "row 2: unknown form: its keys are text; expected" in bad([CHATS[0], {"text": "cat"}], tmp_path)
+    assert "row 1: unknown role: a role is 'elf'" in bad([{"messages": [{"role": "elf", "content": "x"}]}], tmp_path)
     pair = {"chosen": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}
     pair["rejected"] = [{"role": "user", "content": "c"}, {"role": "assistant", "content": "d"}]
-    assert "row 1: chosen and rejected answer different prompts" in bad([pair], tmp_path)
+    assert "row 1: prompts differ; expected one prompt" in bad([pair], tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("rows", "kind"),
+    [
+        ([OPENAI, OPENAI | {"id": 2}], "sft"), ([SHAREGPT], "sft"), ([ALPACA], "sft"), ([ULTRAFEEDBACK], "dpo"),
+        ([BINARIZED], "dpo"), ([HH], "dpo"), (BEAVERTAILS, "dpo"), ([{"prompt": "a", "completion": "b"}], "sft"),
+    ],
+)  # fmt: skip
+def test_every_form_of_a_set_is_read_by_its_keys_with_row_numbers(rows: list[Any], kind: str, tmp_path: Path) -> None:
+    examples = read_examples(write(tmp_path / "set.jsonl", rows))
+    assert examples.kind == kind
+    assert examples.rows[0].row == ("2+1" if rows is BEAVERTAILS else "1")
+    assert bool(examples.rows[0].chosen) == (kind == "dpo")
+    (tmp_path / "folder").mkdir()
+    write(tmp_path / "folder" / "train.jsonl", rows)
+    write(tmp_path / "folder" / "test.jsonl", [{"text": "not read"}])
+    assert read_examples(tmp_path / "folder").rows[0].row.startswith("train.jsonl#")
+    assert read_examples(tmp_path / "set.jsonl", "sft").kind == "sft"
+
+
+def test_weights_choose_the_turns_that_are_trained(world: Path, tmp_path: Path) -> None:
+    two = [
+        {"role": role, "content": text, "weight": weight}
+        for role, text, weight in (("user", "a", 1), ("assistant", "cat", 0), ("user", "b", 1), ("assistant", "mat", 1))
+    ]
+    untrained = {"messages": [turn | {"weight": 0} for turn in two]}
+    path = write(tmp_path / "d.jsonl", [{"messages": two}, untrained, CHATS[0]])
+    look = decide(world / "model", path, FinetuneConfig()).look
+    tokenizer = open_weights(world / "model").tokenizer
+    assert [text for text, trained in spans(look.kept[0], tokenizer) if trained] == ["mat<|im_end|>"]
+    assert look.dropped == {"nothing to learn": ["2"]}
+
+
+def test_bad_rows_are_left_out_where_that_is_asked_for(world: Path, tmp_path: Path) -> None:
+    path = write(tmp_path / "d.jsonl", [*CHATS[:3], chat("[INST] cat [/INST]", "sat"), {"text": "cat"}])
+    path.write_text(path.read_text() + "{no json\n")
+    job = decide(world / "model", path, FinetuneConfig(drop_bad=True))
+    assert job.look.dropped == {"template in text": ["4"], "unknown form": ["5"], "bad record": ["6"]}
+    with pytest.raises(UserError, match="row 2 is of the form 'pairs'"):
+        read_examples(write(tmp_path / "mixed.jsonl", [CHATS[0], PAIRS[0]]), drop_bad=True)
 
 
 def test_empty_giant_and_repeated_rows_are_dropped_by_number(world: Path, tmp_path: Path) -> None:
     rows = [chat("cat", " "), *CHATS[:4], chat("cat " * 200, "sat"), CHATS[0]]
     job = decide(world / "model", write(tmp_path / "d.jsonl", rows), FinetuneConfig())
-    assert job.look.dropped == {"nothing to learn": [1], "over 128 tokens": [6], "said before": [7]}
+    assert job.look.dropped == {"empty turn": ["1"], "over 128 tokens": ["6"], "said before": ["7"]}
     assert "dropped, over 128 tokens: 1 (row 6)" in "\n".join(job.lines())
-    with pytest.raises(UserError, match="row 1: nothing to learn"):
+    with pytest.raises(UserError, match="1 empty turn"):
         decide(world / "model", write(tmp_path / "e.jsonl", [rows[0]]), FinetuneConfig())
 
 
@@ -211,7 +256,7 @@ def test_a_loss_that_is_no_number_names_the_rows(world: Path, tmp_path: Path, ph
 
 
 def test_the_wrong_method_is_refused(world: Path) -> None:
-    with pytest.raises(UserError, match=r"--method dpo was given; .* is for sft"):
+    with pytest.raises(UserError, match=r"row 1: no preference; expected an answer that is preferred"):
         decide(world / "model", world / "data.jsonl", FinetuneConfig(method="dpo"))
 
 

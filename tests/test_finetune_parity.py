@@ -54,7 +54,7 @@ def test_loss_and_gradients_are_those_of_peft_and_trl(layout, tmp_path: Path) ->
     theirs = asked(tmp_path, base=tmp_path / layout, adapter=tmp_path / "adapter", examples=examples())
 
     model = adapt(load(weights).model, updates, trains=True)
-    kept = [Kept(i, Rendered(one["ids"], list(map(bool, one["mask"]))), None) for i, one in enumerate(examples())]
+    kept = [Kept(str(i), Rendered(one["ids"], list(map(bool, one["mask"]))), None) for i, one in enumerate(examples())]
     lots = pack_lots(kept, CONFIG.context_len)  # packed, where TRL pads
     losses = [chat_objective(model, lot) for lot in lots]
     loss = sum(one.total for one in losses) / sum(one.n for one in losses)

@@ -146,7 +146,8 @@ def test_beavertails_gives_safe_chats_and_safe_over_unsafe(tmp_path: Path) -> No
     assert [(p.chosen, p.rejected, p.meta) for p in pairs.items] == [
         ("I won't help with that.", "Force it.", {"harm": ["violence"]})
     ]
-    assert (pairs.n_read, pairs.n_used, pairs.dropped) == (3, 2, {"no counterpart": 1})
+    assert (pairs.n_read, pairs.n_used, pairs.where) == (3, 2, {"no counterpart": ["a.jsonl#3"]})
+    assert pairs.items[0].id == "a.jsonl#2+1"
 
 
 def test_a_text_pair_becomes_two_closed_answers(tmp_path: Path) -> None:
@@ -233,6 +234,7 @@ BAD = {
         chat(("user", "a"), ("assistant", None), tool_calls=[{"id": "1"}]),
         {"conversations": [{"from": "human", "value": "a"}, {"from": "function_call", "value": "b"}]},
     ],
+    "template in text": [chat(("user", "<|im_start|>user<|im_sep|>a<|im_end|>"), ("assistant", "b"))],
     "not text": [chat(("user", [{"type": "image_url"}]), ("assistant", "b")), chat(("user", 5), ("assistant", "b"))],
     "empty turn": [chat(("user", "a"), ("assistant", " \n")), chat(("user", "a"), ("assistant", None))],
     "turns out of order": [
@@ -255,7 +257,7 @@ BAD = {
 def test_a_bad_row_is_counted_by_its_reason_and_costs_itself_alone(tmp_path: Path, reason: str) -> None:
     read = read_conversations(written(tmp_path / "a.jsonl", ALPACA, *BAD[reason], ALPACA))
     assert read.dropped == {reason: len(BAD[reason])}
-    assert read.where == {reason: "a.jsonl#2"}
+    assert read.where == {reason: [f"a.jsonl#{row}" for row in range(2, 2 + len(BAD[reason]))]}
     assert read.n_used == len(read.items) == 2
     assert read.n_used + read.dropped.total() == read.n_read
 

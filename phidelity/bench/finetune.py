@@ -121,7 +121,7 @@ def take_steps(n_layers: int) -> None:
     del updates
     reset_peak_memory()
     ids = [n % 1000 for n in range(CONTEXT)]
-    lot = pack_lots([Kept(1, Rendered([*ids, 0], [True] * (CONTEXT + 1)), None)], CONTEXT)[0]
+    lot = pack_lots([Kept("1", Rendered([*ids, 0], [True] * (CONTEXT + 1)), None)], CONTEXT)[0]
     _say("ready")
     for _ in sys.stdin:
         start = time.perf_counter()

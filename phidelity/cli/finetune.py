@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from phidelity import terminal
-from phidelity.cli.options import ANY, FILE, json_option
+from phidelity.cli.options import ANY, json_option
 from phidelity.config import UserError, parse
 from phidelity.pipeline import status as runs
 from phidelity.progress import readable_size
@@ -16,6 +16,8 @@ from phidelity.progress import readable_size
 _OPTIONS = (
     click.option("--out", type=ANY, required=True, help="The adapter: a new folder, for --adapter and for PEFT."),
     click.option("--method", type=click.Choice(["sft", "dpo"]), help="[default: as the data is]"),
+    click.option("--split", default="train", show_default=True, help="Which files of a folder."),
+    click.option("--drop-bad", is_flag=True, help="Leave out rows that are wrong instead of refusing the data."),
     click.option("--targets", default="all-linear", show_default=True, help="Modules by fused or split names."),
     click.option("--all-parameters", is_flag=True, help="Train the weights themselves instead of an adapter."),
     click.option("--rank", type=click.IntRange(min=1), help="Rank of the adapter."),
@@ -41,11 +43,14 @@ def _options(command: Any) -> Any:
 
 @click.command()
 @click.argument("model", type=ANY)
-@click.argument("data", type=FILE)
+@click.argument("data", type=ANY)
 @_options
 @json_option
 def finetune(model: Path, data: Path, out: Path, look: bool, targets: str, as_json: bool, **given: Any) -> None:
-    """Teach MODEL the chats or preferences in DATA, a file of JSON lines; OUT is an adapter that PEFT reads, too.
+    """Teach MODEL the chats or preferences in DATA; OUT is an adapter that PEFT reads, too.
+
+    DATA is a file or folder of JSON lines, JSON, Parquet or Arrow: OpenAI messages, ShareGPT, Alpaca, UltraFeedback,
+    HH-RLHF, BeaverTails, or prompts with a completion or with chosen and rejected answers.
 
     What is not given is chosen, and printed with its reason. A run that was killed goes on with the same command.
     """

@@ -105,7 +105,7 @@ def _set(path: Path, n: int) -> list[str]:
         forms = ", ".join(f"{count:,} {form}" for form, count in read.forms.most_common())
         lines = [f"{path}: {read.n_read:,} rows ({forms}), {read.n_used:,} of use"]
         lines += [
-            f"  {count:>8,}  dropped: {why} (first {read.where[why]})" for why, count in read.dropped.most_common()
+            f"  {count:>8,}  dropped: {why} (first {read.where[why][0]})" for why, count in read.dropped.most_common()
         ]
         return ["\n".join(lines), *(_told(item) for item in read.items[:n])]
     return []

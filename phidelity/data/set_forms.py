@@ -2,7 +2,8 @@
 
 The form of a row is told by its keys; `FORMS` is the list, and the first that fits counts. Columns that hold null
 (as Parquet writes what is absent) count as absent. What phi-4's chat cannot say (tools, pictures, roles it does
-not know, turns out of order) is a `BadRowError` with a reason in two words, never a guess. Facts about the forms:
+not know, turns out of order, a template around the text already) is a `BadRowError` with a reason in two words, never a
+guess. Facts about the forms:
 OpenAI's fine-tuning guide (`weight` 0 or 1 a message), FastChat's ShareGPT, Stanford Alpaca, openbmb/UltraFeedback
 and its binarized form, Anthropic/hh-rlhf, PKU-Alignment/BeaverTails.
 """
@@ -34,8 +35,19 @@ _TOOL_ROLES = ("tool", "function", "function_call", "tool_call", "observation", 
 _HH_TURN = re.compile(r"\n\n(Human|Assistant):")
 
 
+MARKS = (
+    "<|im_start|>", "<|im_sep|>", "<|im_end|>", "<|endoftext|>", "<|user|>", "<|assistant|>", "<|eot_id|>",
+    "<|start_header_id|>", "[INST]", "[/INST]", "<start_of_turn>", "<end_of_turn>", "### Instruction:", "### Response:",
+)  # fmt: skip
+"""What shows that a chat template was applied already: phi-4's own, and those of others (*ours*)."""
+
+
 class BadRowError(Exception):
-    """A row that cannot be used; its text is the reason that is counted."""
+    """A row that cannot be used; its text is the reason that is counted, `found` what stands there."""
+
+    def __init__(self, reason: str, found: str = "") -> None:
+        super().__init__(reason)
+        self.found = found
 
 
 class Chat(NamedTuple):
@@ -73,7 +85,7 @@ def form_of(row: Any) -> tuple[str, dict[str, Any]]:
     for name, form in FORMS.items():
         if present.keys() >= set(form.keys):
             return name, present
-    raise BadRowError("unknown form")
+    raise BadRowError("unknown form", f"its keys are {', '.join(map(str, row))[:80] or 'none'}")
 
 
 def _openai(row: Mapping[str, Any]) -> Chat:
@@ -155,23 +167,26 @@ def _beavertails(row: Mapping[str, Any]) -> Chat:
     return _turns([("user", row["prompt"]), ("assistant", row["response"])])
 
 
-def safety_pairs(rows: Sequence[Mapping[str, Any]]) -> tuple[list[Preference], int]:
-    """Safe over unsafe answers to the same prompt, each answer used once; and how many found no counterpart.
+def safety_pairs(rows: Mapping[str, Mapping[str, Any]]) -> tuple[list[Preference], list[str]]:
+    """Safe over unsafe answers to the same prompt, each answer used once; and which rows found no counterpart.
 
-    BeaverTails marks answers one by one, so its pairs are made here; the n-th safe one meets the n-th unsafe one.
+    BeaverTails marks answers one by one, so its pairs are made here, of rows by name; the n-th safe one meets the n-th
+    unsafe one, and the pair is named after both: `set#2+1`.
     """
-    by_prompt: dict[str, dict[bool, dict[str, Mapping[str, Any]]]] = {}
-    for row in rows:
-        by_prompt.setdefault(row["prompt"], {True: {}, False: {}})[row["is_safe"]].setdefault(row["response"], row)
-    pairs = []
+    by_prompt: dict[str, dict[bool, dict[str, str]]] = {}
+    for name, row in rows.items():
+        by_prompt.setdefault(row["prompt"], {True: {}, False: {}})[row["is_safe"]].setdefault(row["response"], name)
+    pairs, used = [], set()
     for sides in by_prompt.values():
-        for safe, unsafe in zip(sides[True].values(), sides[False].values(), strict=False):
+        for names in zip(sides[True].values(), sides[False].values(), strict=False):
+            used |= set(names)
             chosen, rejected = (
-                _turns([("user", row["prompt"]), ("assistant", row["response"])]) for row in (safe, unsafe)
+                _turns([("user", rows[name]["prompt"]), ("assistant", rows[name]["response"])]) for name in names
             )
-            harms = sorted(name for name, is_so in dict(unsafe.get("category") or {}).items() if is_so)
-            pairs.append(_preference(chosen, rejected, {"harm": harms}))
-    return pairs, len(rows) - 2 * len(pairs)
+            harms = sorted(harm for harm, is_so in dict(rows[names[1]].get("category") or {}).items() if is_so)
+            pair = _preference(chosen, rejected, {"harm": harms})
+            pairs.append(pair.model_copy(update={"id": f"{names[0]}+{names[1].rpartition('#')[2]}"}))
+    return pairs, [name for name in rows if name not in used]
 
 
 def check_safety_row(row: Mapping[str, Any]) -> None:
@@ -264,21 +279,24 @@ def _turns(turns: Sequence[tuple[Any, Any]], weights: Sequence[Any] = ()) -> Cha
     spoken = [message.role for message in messages if message.role != "system"]
     if not spoken:
         raise BadRowError("no turns")
+    roles = f"the roles are {', '.join(message.role for message in messages)[:80]}"
     if spoken[0] != "user" or any(first == second for first, second in pairwise(spoken)):
-        raise BadRowError("turns out of order")
+        raise BadRowError("turns out of order", roles)
     if messages[-1].role != "assistant":
-        raise BadRowError("ends mid-turn")
+        raise BadRowError("ends mid-turn", roles)
     return Chat(messages, tuple(int(weights[i]) for i in kept) if weights else ())
 
 
 def _message(role: Any, content: Any) -> Message:
     if role in _TOOL_ROLES:
-        raise BadRowError("tools")
+        raise BadRowError("tools", f"a role is {role!r}")
     if (known := _ROLES.get(str(role))) is None:
-        raise BadRowError("unknown role")
+        raise BadRowError("unknown role", f"a role is {role!r:.40}")
     text = _text(content)
     if not text.strip():
         raise BadRowError("empty turn")
+    if mark := next((mark for mark in MARKS if mark in text), None):
+        raise BadRowError("template in text", f"it holds {mark!r}")
     return Message(role=known, content=text)  # type: ignore[arg-type]
 
 
@@ -287,10 +305,10 @@ def _text(content: Any) -> str:
     if isinstance(content, list):
         texts = [part.get("text") for part in content if isinstance(part, Mapping) and part.get("type") == "text"]
         if len(texts) < len(content):
-            raise BadRowError("not text")
+            raise BadRowError("not text", f"content is {content!r:.60}")
         content = "".join(map(str, texts))
     if content is None:
         raise BadRowError("empty turn")
     if not isinstance(content, str):
-        raise BadRowError("not text")
+        raise BadRowError("not text", f"content is {content!r:.60}")
     return whole_characters(content)

@@ -40,17 +40,19 @@ class Read(Generic[T]):
     items: list[T] = field(default_factory=list)
     n_read: int = 0
     n_used: int = 0
-    dropped: Counter[str] = field(default_factory=Counter)
-    """Rows by reason."""
     forms: Counter[str] = field(default_factory=Counter)
     """Rows by form."""
-    where: dict[str, str] = field(default_factory=dict)
-    """The first row dropped for each reason, as file#row."""
+    where: dict[str, list[str]] = field(default_factory=dict)
+    """The rows dropped for each reason, as file#row."""
 
-    def drop(self, reason: str, where: str, n: int = 1) -> None:
-        """Count `n` rows that cannot be used."""
-        self.dropped[reason] += n
-        self.where.setdefault(reason, where)
+    @property
+    def dropped(self) -> Counter[str]:
+        """How many rows cannot be used, by reason."""
+        return Counter({reason: len(rows) for reason, rows in self.where.items()})
+
+    def drop(self, reason: str, where: str) -> None:
+        """Count a row that cannot be used."""
+        self.where.setdefault(reason, []).append(where)
 
 
 class _Found(NamedTuple):
@@ -59,7 +61,11 @@ class _Found(NamedTuple):
     row: Mapping[str, Any]
 
 
-def read_conversations(path: Path, split: str = "train") -> Read[Conversation]:
+Heed = Callable[[str, str, BadRowError | None], None]
+"""Told of every row where it is, its form and what is wrong with it; it may raise."""
+
+
+def read_conversations(path: Path, split: str = "train", heed: Heed | None = None) -> Read[Conversation]:
     """The chats of a set, in its order; of preferences the preferred answer. A set without any is a `UserError`."""
     read: Read[Conversation] = Read()
 
@@ -72,33 +78,31 @@ def read_conversations(path: Path, split: str = "train") -> Read[Conversation]:
         )
         read.n_used += 1
 
-    _read(path, split, read, take)
+    _read(path, split, read, take, heed)
     return _whole(read, path, "chats")
 
 
-def read_preferences(path: Path, split: str = "train") -> Read[Preference]:
+def read_preferences(path: Path, split: str = "train", heed: Heed | None = None) -> Read[Preference]:
     """The preferences of a set, in its order, those made of answers judged one by one (BeaverTails) last."""
     read: Read[Preference] = Read()
-    alone: list[_Found] = []
+    alone: dict[str, Mapping[str, Any]] = {}
 
     def take(found: _Found) -> None:
         if found.form == "beavertails":
             check_safety_row(found.row)
-            alone.append(found)
+            alone[found.id] = found.row
             return
         if (preference := FORMS[found.form].preference) is None:
             raise BadRowError("no preference")
         read.items.append(preference(found.row).model_copy(update={"id": found.id, "source": path.name}))
         read.n_used += 1
 
-    _read(path, split, read, take)
-    if alone:
-        pairs, n_left = safety_pairs([found.row for found in alone])
-        named = (pair.model_copy(update={"id": f"{path.name}#pair-{i}"}) for i, pair in enumerate(pairs, 1))
-        read.items += [pair.model_copy(update={"source": path.name}) for pair in named]
-        read.n_used += 2 * len(pairs)
-        if n_left:
-            read.drop("no counterpart", path.name, n_left)
+    _read(path, split, read, take, heed)
+    pairs, left = safety_pairs(alone)
+    read.items += [pair.model_copy(update={"source": path.name}) for pair in pairs]
+    read.n_used += 2 * len(pairs)
+    for where in left:
+        read.drop("no counterpart", where)
     return _whole(read, path, "preferences")
 
 
@@ -144,11 +148,23 @@ def _splits(file: Path) -> set[str]:
     return {name for word, rest in words for name in (word, word + rest)}
 
 
-def _read(path: Path, split: str, read: Read[Any], take: Callable[[_Found], None]) -> None:
+def form_at_head(path: Path, split: str) -> str:
+    """The form of the first row that has one, by which a set is taken for chats or for preferences; "" for none."""
+    for file in set_files(path, split):
+        for item in _rows(file):
+            try:
+                if not isinstance(item, Reject):
+                    return form_of(item.value)[0]
+            except BadRowError:
+                continue
+    return ""
+
+
+def _read(path: Path, split: str, read: Read[Any], take: Callable[[_Found], None], heed: Heed | None) -> None:
     for file in set_files(path, split):
         name = file.relative_to(path).as_posix() if path.is_dir() else file.name
         for item in _rows(file):
-            where = f"{name}#{item.locator}"
+            where, form, wrong = f"{name}#{item.locator}", "", None
             read.n_read += 1
             try:
                 if isinstance(item, Reject):
@@ -158,6 +174,9 @@ def _read(path: Path, split: str, read: Read[Any], take: Callable[[_Found], None
                 take(_Found(where, form, row))
             except BadRowError as error:
                 read.drop(str(error), where)
+                wrong = error
+            if heed:
+                heed(where, form, wrong)
 
 
 def _rows(file: Path) -> Iterator[Any]:
@@ -167,7 +186,7 @@ def _rows(file: Path) -> Iterator[Any]:
 
 def _whole(read: Read[T], path: Path, what: str) -> Read[T]:
     if not read.items:
-        reasons = ", ".join(f"{n} {reason} (first {read.where[reason]})" for reason, n in read.dropped.most_common())
+        reasons = ", ".join(f"{n} {reason} (first {read.where[reason][0]})" for reason, n in read.dropped.most_common())
         keys = "; ".join(f"{name}: {', '.join(form.keys)}" for name, form in FORMS.items())
         raise UserError(
             f"{path} holds no {what}: of {read.n_read} rows, {reasons or 'none'}. Expected JSON lines, JSON, "

@@ -19,7 +19,11 @@ class FinetuneConfig(Config):
     """What a person may say; what is None is chosen."""
 
     method: Method | None = None
-    """sft or dpo; from the data where nobody says."""
+    """sft or dpo; from the data where nobody says. Of preferences sft learns the better answer."""
+    split: str = "train"
+    """Which files of a folder are read, where their names tell splits apart."""
+    drop_bad: bool = False
+    """Leave out rows that are wrong instead of refusing the data."""
     targets: tuple[str, ...] = ("all-linear",)
     """Modules that get an update, by their fused or split names."""
     all_parameters: bool = False

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from phidelity.config import UserError
 from phidelity.data.examples import Example, Examples
-from phidelity.records import Message, PreferencePair
+from phidelity.records import PreferencePair
 from phidelity.tokenizer.bpe import Tokenizer
 from phidelity.tokenizer.chat import Rendered, render
 from phidelity.train.pair_logprobs import Row
@@ -22,7 +22,7 @@ SHOWN = 8
 class Kept(NamedTuple):
     """An example as ids."""
 
-    row: int
+    row: str
     rendered: Rendered
     """Of a chat; of a preference the chosen side."""
     pair: Row | None
@@ -39,34 +39,37 @@ class Look(NamedTuple):
     """What there is to train on."""
 
     kept: list[Kept]
-    dropped: dict[str, list[int]]
+    dropped: dict[str, list[str]]
     """Row numbers by reason."""
 
 
 def prepare(examples: Examples, tokenizer: Tokenizer, context_len: int, source: str) -> Look:
     """Ids of all rows that can be trained on; a file without any is a `UserError` with a row's number."""
     kept: list[Kept] = []
-    dropped: dict[str, list[int]] = {"nothing to learn": [], f"over {context_len:,} tokens": [], "said before": []}
-    empty, giant, twice = dropped.values()
-    seen: set[tuple[tuple[Message, ...], str, str]] = set()
+    empty: list[str] = []
+    giant: list[str] = []
+    twice: list[str] = []
+    seen: set[tuple[object, ...]] = set()
     for example in examples.rows:
-        key = (example.messages, example.chosen, example.rejected)
-        if example.is_empty:
-            empty.append(example.row)
-        elif key in seen:
+        key = example[1:]
+        if key in seen:
             twice.append(example.row)
-        elif (one := _kept(example, tokenizer, examples.kind == "dpo")).n_tokens - 1 > context_len:
+        elif not any((one := _kept(example, tokenizer, examples.kind == "dpo")).rendered.mask):
+            empty.append(example.row)
+        elif one.n_tokens - 1 > context_len:
             giant.append(example.row)
         else:
             seen.add(key)
             kept.append(one)
+    found = {"nothing to learn": empty, f"over {context_len:,} tokens": giant, "said before": twice}
+    dropped = examples.dropped | {reason: rows for reason, rows in found.items() if rows}
     if len(kept) < 2:
-        reasons = "; ".join(f"row {rows[0]}: {reason}" for reason, rows in dropped.items() if rows)
+        reasons = "; ".join(f"row {rows[0]}: {reason}" for reason, rows in dropped.items())
         raise UserError(
-            f"{source}: {len(kept)} of {len(examples.rows)} rows can be trained on ({reasons or 'no more are there'}); "
+            f"{source}: {len(kept)} of {examples.n_read} rows can be trained on ({reasons or 'no more are there'}); "
             "expected two at least, one of them to be held out. Add examples, or raise --context."
         )
-    return Look(kept, {reason: rows for reason, rows in dropped.items() if rows})
+    return Look(kept, dropped)
 
 
 def describe(look: Look, kind: str) -> list[str]:
@@ -87,9 +90,9 @@ def describe(look: Look, kind: str) -> list[str]:
     return lines
 
 
-def listed(rows: Sequence[int]) -> str:
+def listed(rows: Sequence[str]) -> str:
     """`3, 5, 9, ...`."""
-    return ", ".join(map(str, rows[:SHOWN])) + (", ..." if len(rows) > SHOWN else "")
+    return ", ".join(rows[:SHOWN]) + (", ..." if len(rows) > SHOWN else "")
 
 
 def spans(one: Kept, tokenizer: Tokenizer) -> list[tuple[str, bool]]:
@@ -106,10 +109,10 @@ def spans(one: Kept, tokenizer: Tokenizer) -> list[tuple[str, bool]]:
 
 def _kept(example: Example, tokenizer: Tokenizer, is_pair: bool) -> Kept:
     if not is_pair:
-        return Kept(example.row, render(example.messages, tokenizer), None)
+        return Kept(example.row, render(example.messages, tokenizer, weights=example.weights), None)
     chosen, rejected = ((*tokenizer.encode(side), tokenizer.im_end) for side in (example.chosen, example.rejected))
     pair = PreferencePair(
-        id=f"row {example.row}", kind="full", prompt=example.messages, chosen=chosen, rejected=rejected,
+        id=example.row, kind="full", prompt=example.messages, chosen=chosen, rejected=rejected,
         tokenizer=tokenizer.digest,
     )  # fmt: skip
     context = render(example.messages, tokenizer, generation_prompt=True).ids

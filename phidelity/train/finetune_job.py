@@ -8,10 +8,10 @@ from phidelity.checkpoint.open import open_weights
 from phidelity.checkpoint.packed import PackedWeights
 from phidelity.checkpoint.weights import Weights
 from phidelity.config import UserError
-from phidelity.data.examples import read_examples
+from phidelity.data.examples import examples_sha256, read_examples
 from phidelity.model.config import census
 from phidelity.progress import SILENT, Progress
-from phidelity.records import file_sha256, read_json, write_json
+from phidelity.records import read_json, write_json
 from phidelity.train.choices import Choice, FinetuneConfig, Method, choose
 from phidelity.train.examples import Look, describe, prepare
 from phidelity.train.optim import OptimConfig
@@ -50,10 +50,7 @@ class Job(NamedTuple):
 
 def decide(model: Path, data: Path, config: FinetuneConfig, *, progress: Progress = SILENT) -> Job:
     """Read the data and choose what is not given; the weights are not read."""
-    examples = read_examples(data)
-    if config.method and config.method != examples.kind:
-        expected = "`messages`" if config.method == "sft" else "`prompt`, `chosen` and `rejected`"
-        raise UserError(f"--method {config.method} was given; {data} is for {examples.kind}. Expected {expected}.")
+    examples = read_examples(data, config.method, split=config.split, drop_bad=config.drop_bad)
     weights = open_weights(model, progress)
     targets = check_targets(config.targets, weights.config)
     if config.all_parameters and isinstance(weights, PackedWeights):
@@ -68,7 +65,7 @@ def decide(model: Path, data: Path, config: FinetuneConfig, *, progress: Progres
     started = {
         "base": base_digest(weights),
         "form": weights.form,
-        "data": file_sha256(data),
+        "data": examples_sha256(data, config.split),
         "targets": list(targets),
         "config": config.model_dump(mode="json"),
         "choices": {name: choice.value for name, choice in choices.items()},

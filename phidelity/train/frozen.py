@@ -29,7 +29,7 @@ class Lot(NamedTuple):
     """A micro-batch of packed chats, and which rows of the data lie in it."""
 
     batch: Batch
-    rows: tuple[int, ...]
+    rows: tuple[str, ...]
 
     def __len__(self) -> int:
         return len(self.batch)
@@ -68,14 +68,14 @@ def pair_objective(model: Transformer, rows: Sequence[Row], *, beta: float) -> L
     """Sum of DPO losses over pairs."""
     reference = torch.tensor([row.reference for row in rows], device=model.head.weight.device)
     losses = margin_loss(pair_margins(model, rows), reference, beta=beta)
-    numbers = tuple(int(row.pair.id.removeprefix("row ")) for row in rows)
+    numbers = tuple(row.pair.id for row in rows)
     return checked(Loss(losses.sum(), torch.full((), len(rows), device=losses.device)), numbers)
 
 
-def checked(loss: Loss, rows: Sequence[int]) -> Loss:
+def checked(loss: Loss, rows: Sequence[str]) -> Loss:
     """The loss; one that is no number is a `UserError` that names the rows it is of."""
     if not bool(torch.isfinite(loss.total)):
-        named = ", ".join(map(str, rows[:8])) + (", ..." if len(rows) > 8 else "")
+        named = ", ".join(rows[:8]) + (", ..." if len(rows) > 8 else "")
         raise UserError(
             f"The loss is {float(loss.total.detach())} on rows {named} of the data; expected a number. Lower --lr, or "
             "look at those rows; what was trained up to the last snapshot stays."
