@@ -34,7 +34,7 @@ def replies(folder):
     return known
 
 
-def run(folder, out, replies, models=("sft",), **config):
+def run(folder, out, replies, made=("sft",), **config):
     def open_model(path):
         def reply(prompt, occurrence):
             if not isinstance(prompt, Conversation):
@@ -43,7 +43,7 @@ def run(folder, out, replies, models=("sft",), **config):
 
         return ScriptedCompleter(reply, name=path.name)
 
-    paths = {name: folder / ("oracle" if name == "sft" else name) for name in models}
+    paths = {name: folder / ("oracle" if name == "sft" else name) for name in made}
     settings = EvaluateConfig(allow_code=True, trials=2, **config)
     return evaluate(settings, benchmarks=folder, models=paths, open_model=open_model, seed=0, out=out)
 
@@ -55,14 +55,14 @@ def test_an_oracle_scores_100_on_all_seven(folder, replies, tmp_path):
 
 
 def test_an_empty_model_scores_0_on_all_seven(folder, replies, tmp_path):
-    summary = run(folder, tmp_path, replies, models=("silent",))
+    summary = run(folder, tmp_path, replies, made=("silent",))
     assert {name: summary[f"silent/{name}"] for name in NAMES if name != "humaneval"} == {
         name: 0.0 for name in NAMES if name != "humaneval"
     }
 
 
 def test_scores_stand_by_model_benchmark_and_profile(folder, replies, tmp_path):
-    run(folder, tmp_path, replies, models=("sft", "silent"))
+    run(folder, tmp_path, replies, made=("sft", "silent"))
     scores = json.loads((tmp_path / "scores.json").read_text())
     assert set(scores) == {"random", "commonest answer", "sft", "silent"}
     row = scores["sft"]["math"]["corrected"]
@@ -76,7 +76,7 @@ def test_scores_stand_by_model_benchmark_and_profile(folder, replies, tmp_path):
 
 
 def test_a_base_model_is_asked_by_examples_in_the_better_format(folder, replies, tmp_path):
-    run(folder, tmp_path, replies, models=("pretrain",), few_shot=1)
+    run(folder, tmp_path, replies, made=("pretrain",), few_shot=1)
     first = json.loads((tmp_path / "pretrain" / "math" / "responses.jsonl").read_text().splitlines()[0])
     assert first["prompt"].count("?") >= 2
     assert "End with" not in first["prompt"]
@@ -106,20 +106,29 @@ def test_one_set_of_weights_is_asked_once(folder, replies, tmp_path):
 
 
 def test_a_second_run_after_a_kill_gives_the_same_bytes(folder, replies, tmp_path):
-    run(folder, tmp_path / "whole", replies, models=("sft", "pretrain"))
-    run(folder, tmp_path / "torn", replies, models=("sft", "pretrain"))
+    run(folder, tmp_path / "whole", replies, made=("sft", "pretrain"))
+    run(folder, tmp_path / "torn", replies, made=("sft", "pretrain"))
     torn = tmp_path / "torn" / "sft" / "mmlu" / "responses.jsonl"
     torn.write_bytes(torn.read_bytes()[:-40])
     (tmp_path / "torn" / "scores.json").unlink()
     (tmp_path / "torn" / "pretrain" / "drop" / "responses.jsonl").unlink()
-    run(folder, tmp_path / "torn", replies, models=("sft", "pretrain"))
+    run(folder, tmp_path / "torn", replies, made=("sft", "pretrain"))
     wholes = {path.relative_to(tmp_path / "whole"): path.read_bytes() for path in files(tmp_path / "whole")}
     assert {path.relative_to(tmp_path / "torn"): path.read_bytes() for path in files(tmp_path / "torn")} == wholes
 
 
 def test_only_the_named_models_and_benchmarks_are_evaluated(folder, replies, tmp_path):
-    run(folder, tmp_path, replies, models=("sft", "silent"), benchmarks=("math",))
+    run(folder, tmp_path, replies, made=("sft", "silent"), benchmarks=("math",))
     assert [path.name for path in (tmp_path / "sft").iterdir()] == ["math"]
+
+
+def test_the_last_model_is_scored_under_one_name_whatever_made_it(folder, replies, tmp_path):
+    for maker in ("sft", "silent"):
+        models = ("silent", "sft") if maker == "sft" else ("sft", "silent")
+        run(folder, tmp_path / maker, replies, models, benchmarks=("math",), models=("last",))
+    scores = {maker: json.loads((tmp_path / maker / "scores.json").read_text()) for maker in ("sft", "silent")}
+    assert [scores[maker]["last"]["math"]["corrected"]["score"] for maker in scores] == [100.0, 0.0]
+    assert (tmp_path / "sft" / "last" / "math" / "graded.jsonl").is_file()
 
 
 def test_mistakes_are_one_clear_line(folder, replies, tmp_path):

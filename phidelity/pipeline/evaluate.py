@@ -33,7 +33,7 @@ from phidelity.records import Problem, read_records, write_json
 
 Summary = dict[str, Any]
 
-TEXTS = "texts"
+TEXTS, LAST = "texts", "last"
 N_COMMONEST = 300
 """Training problems of each family that are counted for the commonest answer (*ours*)."""
 
@@ -44,7 +44,7 @@ class EvaluateConfig(Config):
     benchmarks: tuple[str, ...] = tuple(one.name for one in BENCHMARKS)
     """Names of the benchmarks."""
     models: tuple[str, ...] = ()
-    """Stages whose models are evaluated; none named means all."""
+    """Stages whose models are evaluated, or `last` for that of the nearest stage before; none named means all."""
     base: tuple[str, ...] = ("base", "pretrain", "midtrain")
     """Models that know no chat and are asked by examples in plain text."""
     allow_code: bool = False
@@ -87,7 +87,7 @@ def evaluate(
     progress: Progress = SILENT,
 ) -> Summary:
     """Ask every model every problem, and score held-out texts of the corpus; write responses and scores.json."""
-    files, texts = _read(config, benchmarks), held_out_texts(corpus, seed)
+    files, texts, models = _read(config, benchmarks), held_out_texts(corpus, seed), _with_last(config, models)
     predicted: dict[str, dict[str, Any]] = {}
     scores = {"random": _chance(files), "commonest answer": _commonest(files, seed)}
     done: dict[tuple[str, bool], str] = {}
@@ -115,6 +115,11 @@ def _read(config: EvaluateConfig, folder: Path) -> _Files:
     problems = {name: benchmark(name).load(folder) for name in config.benchmarks}
     development = list(read_records(folder / "development.jsonl", Problem))
     return _Files(problems, json.loads(strata_file.read_text(encoding="utf-8")), development)
+
+
+def _with_last(config: EvaluateConfig, models: Mapping[str, Path]) -> Mapping[str, Path]:
+    """The models, the last of them by that name too where it is asked for: a study compares roads of unlike ends."""
+    return {**models, LAST: list(models.values())[-1]} if LAST in config.models else models
 
 
 def _chosen(config: EvaluateConfig, models: Mapping[str, Path]) -> list[str]:

@@ -22,7 +22,7 @@ from phidelity.tokenizer.bpe import Tokenizer
 TRAINING = ("pretrain", "midtrain", "sft", "pivotal_dpo", "judged_dpo")
 """Stages whose time is training time."""
 Ids = tuple[int, ...]
-MODEL_STAGES = (*TRAINING, "breakfix")
+MODEL_STAGES = (*TRAINING, "rounds", "breakfix")
 
 
 class Run(NamedTuple):

@@ -36,6 +36,7 @@ ROAD = {
     "pivotal_dpo": "DPO round 1, on pivotal tokens",
     "judged_pairs": "have pairs of answers judged",
     "judged_dpo": "DPO round 2, on judged answers",
+    "rounds": "sample, judge, pair and train, over and over",
     "breakfix": "break, fix and measure again, with a gate",
     "evaluate": "score the checkpoints on the benchmarks",
     "export": "write the final model for other tools",

@@ -21,7 +21,7 @@ from phidelity.model.config import ModelConfig
 from phidelity.pipeline.benchmarks import BenchmarksConfig, benchmarks
 from phidelity.pipeline.breakfix import BreakfixConfig, breakfix
 from phidelity.pipeline.corpus import CorpusConfig, corpus, corpus_sources
-from phidelity.pipeline.evaluate import EvaluateConfig, evaluate
+from phidelity.pipeline.evaluate import LAST, EvaluateConfig, evaluate
 from phidelity.pipeline.export import ExportConfig, export
 from phidelity.pipeline.judged_dpo import JudgedDpoConfig, judged_dpo
 from phidelity.pipeline.judged_pairs import JudgedPairsConfig, judged_pairs
@@ -29,6 +29,7 @@ from phidelity.pipeline.midtrain import MidtrainConfig, midtrain
 from phidelity.pipeline.pivotal_dpo import PivotalDpoConfig, pivotal_dpo
 from phidelity.pipeline.pivotal_pairs import PivotalPairsConfig, pivotal_pairs
 from phidelity.pipeline.pretrain import PretrainConfig, pretrain
+from phidelity.pipeline.rounds import RoundsConfig, rounds
 from phidelity.pipeline.sft import SftConfig, sft
 from phidelity.pipeline.shards import ShardsConfig, shards
 from phidelity.pipeline.synthetic import SyntheticConfig, synthetic
@@ -122,6 +123,7 @@ class Recipe(Config):
     pivotal_dpo: PivotalDpoConfig | None = None
     judged_pairs: JudgedPairsConfig | None = None
     judged_dpo: JudgedDpoConfig | None = None
+    rounds: RoundsConfig | None = None
     breakfix: BreakfixConfig | None = None
     evaluate: EvaluateConfig | None = None
     export: ExportConfig | None = None
@@ -140,6 +142,7 @@ STAGES: tuple[Stage, ...] = (
     Stage("pivotal_dpo", pivotal_dpo, ("pivotal_pairs", "model"), makes_model=True),
     Stage("judged_pairs", judged_pairs, ("synthetic", "model", "models", "judge", "open_model")),
     Stage("judged_dpo", judged_dpo, ("judged_pairs", "model"), makes_model=True),
+    Stage("rounds", rounds, ("synthetic", "model", "models", "judge", "open_model"), makes_model=True),
     Stage(
         "breakfix", breakfix, ("benchmarks", "synthetic", "model", "attacker", "judge", "open_model"), makes_model=True
     ),
@@ -269,8 +272,9 @@ def _vocabulary(recipe: Recipe) -> Iterator[str]:
 def _named(recipe: Recipe, here: Sequence[Stage]) -> Iterator[str]:
     """Models that are asked for by the stage that makes them."""
     makers = [stage.name for stage in here if stage.makes_model]
-    asked = [("evaluate.models", name) for name in (recipe.evaluate.models if recipe.evaluate else ())]
+    asked = [("evaluate.models", name) for name in (recipe.evaluate.models if recipe.evaluate else ()) if name != LAST]
     asked += [("judged_pairs.older", name) for name in (recipe.judged_pairs.older if recipe.judged_pairs else ())]
+    asked += [("rounds.pairs.older", name) for name in (recipe.rounds.pairs.older if recipe.rounds else ())]
     for key, name in asked:
         if name not in makers:
             yield f"{key} names {name!r}, which makes no model in this recipe; expected some of: {', '.join(makers)}."

@@ -29,6 +29,8 @@ LABELS = {
     "sft": "SFT",
     "pivotal_dpo": "after pivotal DPO",
     "judged_dpo": "after judged DPO",
+    "rounds": "after further rounds",
+    "last": "last of the run",
     "breakfix": "final",
 }
 BASELINES = ("random", "commonest answer")
