@@ -8,6 +8,7 @@ from phidelity.eval.suite import BENCHMARKS
 from phidelity.grading.code import isolation
 from phidelity.pipeline.benchmarks import BenchmarksConfig, benchmarks
 from phidelity.pipeline.evaluate import EvaluateConfig, evaluate
+from phidelity.pipeline.study_file import load_study
 from phidelity.records import Conversation
 
 SMALL = BenchmarksConfig(mmlu=6, math=6, gpqa=3, drop=6, mgsm=3, humaneval=3, simpleqa=6, development=24)
@@ -129,6 +130,15 @@ def test_the_last_model_is_scored_under_one_name_whatever_made_it(folder, replie
     scores = {maker: json.loads((tmp_path / maker / "scores.json").read_text()) for maker in ("sft", "silent")}
     assert [scores[maker]["last"]["math"]["corrected"]["score"] for maker in scores] == [100.0, 0.0]
     assert (tmp_path / "sft" / "last" / "math" / "graded.jsonl").is_file()
+
+
+def test_the_stage_tells_every_number_that_the_four_arms_are_measured_by(folder, replies, tmp_path):
+    names = tuple(sorted({name for one in load_study("four-arms").study.measures.values() for name in one.numbers}))
+    summary = run(folder, tmp_path, replies, benchmarks=("mmlu", "simpleqa"), models=("last",))
+    asked = [name.removeprefix("evaluate/") for name in names if name.split("/")[2] in ("mmlu", "simpleqa")]
+    assert len(asked) == 4
+    assert {name: type(summary[name]) for name in asked} == dict.fromkeys(asked, float)
+    assert {name.split("/")[2] for name in names} == {*NAMES, "ifeval"}
 
 
 def test_mistakes_are_one_clear_line(folder, replies, tmp_path):

@@ -227,8 +227,15 @@ def _said(problem: Problem, text: str) -> Response:
 
 
 def _summary(config: EvaluateConfig, scores: Mapping[str, Mapping[str, Any]]) -> Summary:
-    """Score of each model on each benchmark, and what isolated the programs."""
+    """Score of each model on each benchmark, what was not attempted or wrong, and what isolated the programs."""
     numbers = {
         f"{model}/{name}": row["corrected"]["score"] for model, rows in scores.items() for name, row in rows.items()
+    }
+    numbers |= {
+        f"{model}/{name}/{key}": row["corrected"][key]
+        for model, rows in scores.items()
+        for name, row in rows.items()
+        for key in ("not_attempted", "incorrect")
+        if key in row["corrected"]
     }
     return numbers | {"isolation": isolation() if config.allow_code else "code was not run"}
