@@ -18,6 +18,10 @@ class UserError(Exception):
     """A mistake the person can mend: says what was found, what was expected and what to do."""
 
 
+class Interrupted(UserError):  # noqa: N818  (named for what happened)
+    """What came from outside and says nothing against the settings: the same command goes on where the work stood."""
+
+
 class Config(BaseModel):
     """Base of every configuration table: frozen, no unknown keys, no silent coercion of types."""
 
@@ -106,5 +110,7 @@ def _explain(item: Any) -> str:
         return "unknown key. Remove it or check its spelling (docs/recipe.md lists all keys)."
     if item["type"] == "missing":
         return "missing. Add it."
-    message = item["msg"].removeprefix("Value error, ")
+    message = item["msg"].removeprefix("Value error, ").rstrip(".")
+    if isinstance(item["input"], Mapping) and item["type"] == "value_error":  # of a whole table: its keys say enough
+        return f"{message[0].upper()}{message[1:]}."
     return f"found {item['input']!r}. {message[0].upper()}{message[1:]}."

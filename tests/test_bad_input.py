@@ -82,7 +82,7 @@ def test_a_source_that_is_not_text_is_named(refused, tmp_path):
     (tmp_path / "books").mkdir()
     (tmp_path / "books" / "photo.txt").write_bytes(bytes(range(256)) * 50)
     message = refused("run", "minute", "--out", tmp_path / "run", *corpus(tmp_path / "books"))
-    assert f"No document of {tmp_path}/books is left; dropped were 1 not_text" in message
+    assert f"No document of {tmp_path}/books is left; read were 1, dropped 1 not_text." in message
 
 
 def test_a_full_disk_is_told_with_sizes_and_nothing_is_lost(phi, small_run, tmp_path):

@@ -17,7 +17,8 @@ from corpus_world import prose, write_sources
 from test_data_bad_input import CONTAINER, PACKAGE, member, pdf, tar_of, zip_of
 
 from phidelity.config import UserError
-from phidelity.pipeline.corpus import CorpusConfig, corpus
+from phidelity.pipeline.corpus import corpus
+from phidelity.pipeline.corpus_config import CorpusConfig
 from phidelity.pipeline.reading import Decision
 from phidelity.records import Document, read_records
 
@@ -118,7 +119,8 @@ def bad_files(folder: Path) -> dict[str, str]:
 PROGRAM = """
 import re, sys
 from pathlib import Path
-from phidelity.pipeline.corpus import CorpusConfig, corpus
+from phidelity.pipeline.corpus import corpus
+from phidelity.pipeline.corpus_config import CorpusConfig
 root, benchmarks, out = map(Path, sys.argv[1:])
 out.mkdir()
 corpus(CorpusConfig(sources=(), root=str(root), web_bytes=0, acquired_bytes=0), benchmarks=benchmarks, seed=0, out=out)

@@ -9,7 +9,8 @@ from phidelity.completion import ScriptedCompleter
 from phidelity.config import UserError, parse
 from phidelity.data.annotate import Marked
 from phidelity.data.quality import Grade
-from phidelity.pipeline.corpus import CorpusConfig, corpus, corpus_sources
+from phidelity.pipeline.corpus import corpus
+from phidelity.pipeline.corpus_config import CorpusConfig, corpus_sources
 from phidelity.pipeline.graded import Graded
 from phidelity.pipeline.teaching import thresholds
 from phidelity.records import Document, read_records

@@ -6,7 +6,8 @@ import pytest
 from phidelity.config import UserError, parse
 from phidelity.data.look import look
 from phidelity.data.rules import decide
-from phidelity.pipeline.corpus import CorpusConfig, corpus, corpus_sources
+from phidelity.pipeline.corpus import corpus
+from phidelity.pipeline.corpus_config import CorpusConfig, corpus_sources
 from phidelity.pipeline.reading import Scores
 from phidelity.records import Document, read_records
 
@@ -115,7 +116,7 @@ def test_an_allow_list_lets_common_phrases_through(source, benchmarks, tmp_path)
 def test_a_source_of_which_nothing_is_left_is_refused(benchmarks, tmp_path):
     (tmp_path / "t").mkdir()
     (tmp_path / "t" / "short.txt").write_text("Too short.")
-    with pytest.raises(UserError, match=r"No document of .* is left; dropped were .*gopher_words_min"):
+    with pytest.raises(UserError, match=r"No document of .* is left; read were 1, dropped 1 gopher_words_min\."):
         run(CorpusConfig(sources=(str(tmp_path / "t"),)), benchmarks, tmp_path / "out")
 
 
@@ -181,7 +182,7 @@ def test_a_cutoff_drops_later_documents_and_undated_ones_as_it_says(benchmarks, 
     dropping = config.model_copy(update={"undated": "drop"})
     summary, documents = run(dropping, benchmarks, tmp_path / "out")
     assert summary["dropped_by_reason"] == {"after_cutoff": 1, "undated": 1}
-    with pytest.raises(UserError, match="Cutoff is no day"):
+    with pytest.raises(UserError, match="Expected the last day that counts"):
         parse(CorpusConfig, {"cutoff": "June 2024"}, "recipe")
 
 

@@ -8,7 +8,9 @@ from phidelity.data.mixture import (
     mixture,
     mixture_page,
     multilingual_share,
+    remarks,
     shortfall,
+    spread,
 )
 
 PHI4_UNIQUE = {
@@ -74,4 +76,28 @@ def test_groups_that_nobody_counted_are_told_what_they_need():
 def test_the_multilingual_share_is_that_of_training_tokens():
     shares, unique, foreign = {"web": 0.25, "code": 0.75}, {"web": 1000, "code": 50}, {"web": 400, "elsewhere": 9}
     assert multilingual_share(shares, unique, foreign) == 0.1
-    assert mixture_page(described(shares, unique, 100, 9.0, foreign))[-1] == "not English: 10.0% of the tokens"
+    assert "not English: 10.0% of the tokens" in mixture_page(described(shares, unique, 100, 9.0, foreign))
+
+
+def test_the_share_of_a_group_without_tokens_goes_to_the_others_in_proportion():
+    assert spread({"web": 0.4, "code": 0.2, "acquired": 0.4}, {"web": 9, "code": 1}) == {
+        "web": pytest.approx(2 / 3),
+        "code": pytest.approx(1 / 3),
+    }
+    assert spread({"web": 0.5, "code": 0.5}, {"web": 1, "code": 1}) == {"web": 0.5, "code": 0.5}
+    with pytest.raises(UserError, match=r"wants web, code; none of them has tokens \(found: acquired 3\)"):
+        spread({"web": 0.5, "code": 0.5}, {"acquired": 3})
+
+
+def test_a_group_that_mostly_goes_unused_is_told_with_what_limits_it():
+    shares, unique = {"web": 0.8, "code": 0.2}, {"web": 1000, "code": 100_000}
+    limited = described(shares, unique, 25_000, 20.0)
+    assert remarks(limited) == [
+        "95.0% of the 100,000 tokens of code go unused: web has only 1,000 for its share of 80.0%, and is not repeated "
+        "more than 20 times; lower that share (shards.shares) or add to it"
+    ]
+    assert remarks(described(shares, unique, 1000, 20.0)) == [
+        "99.8% of the 100,000 tokens of code go unused: its share of 20.0% of 1,000 tokens takes no more"
+    ]
+    assert remarks(described(shares, {"web": 1000, "code": 5000}, 25_000, 20.0)) == []
+    assert remarks(limited)[0] in mixture_page(limited)

@@ -9,7 +9,8 @@ import pytest
 
 from phidelity.data.decontaminate import build_index, contaminated
 from phidelity.data.dedup import duplicates
-from phidelity.pipeline.corpus import CorpusConfig, corpus
+from phidelity.pipeline.corpus import corpus
+from phidelity.pipeline.corpus_config import CorpusConfig
 
 DATA = Path(os.environ.get("PHI_TEST_DATA", "nowhere"))
 pytestmark = pytest.mark.skipif(not (DATA / "corpus" / "probes").is_dir(), reason="PHI_TEST_DATA is not set")

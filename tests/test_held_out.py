@@ -16,7 +16,8 @@ from phidelity.model.config import ModelConfig
 from phidelity.model.transformer import Transformer
 from phidelity.pipeline.benchmarks import BenchmarksConfig, benchmarks
 from phidelity.pipeline.contrast import read_items
-from phidelity.pipeline.corpus import CorpusConfig, corpus, corpus_sources
+from phidelity.pipeline.corpus import corpus
+from phidelity.pipeline.corpus_config import CorpusConfig, corpus_sources
 from phidelity.pipeline.evaluate import EvaluateConfig, evaluate
 from phidelity.pipeline.held_out import EXCERPT, excerpt, held_out_texts
 from phidelity.records import Document, read_records

@@ -22,7 +22,8 @@ from phidelity.model.config import ModelConfig, census
 from phidelity.pipeline.benchmarks import BenchmarksConfig, benchmarks
 from phidelity.pipeline.breakfix import BreakfixConfig, breakfix
 from phidelity.pipeline.by_language import by_language
-from phidelity.pipeline.corpus import CorpusConfig, corpus
+from phidelity.pipeline.corpus import corpus
+from phidelity.pipeline.corpus_config import CorpusConfig
 from phidelity.pipeline.evaluate import EvaluateConfig, evaluate
 from phidelity.pipeline.evidence import read_run, searched_answers
 from phidelity.pipeline.judged_pairs import JudgedPairsConfig, judged_pairs

@@ -8,7 +8,8 @@ from test_report import finish
 
 from phidelity.completion import ScriptedCompleter
 from phidelity.config import parse
-from phidelity.pipeline.corpus import CorpusConfig, corpus
+from phidelity.pipeline.corpus import corpus
+from phidelity.pipeline.corpus_config import CorpusConfig
 from phidelity.pipeline.report import CARD, REPORT, _around, write_report
 
 PROBLEM = "The <b>baker</b> of Oldtown packs seven boxes with six cakes each & then eats two of these cakes on his way."

@@ -284,3 +284,23 @@ def test_a_model_is_found_in_a_run_a_stage_or_a_folder(tmp_path):
     assert resolve_model(tmp_path, NAMES) == checkpoint
     assert resolve_model(tmp_path / "fit", NAMES) == checkpoint
     assert resolve_model(checkpoint, NAMES) == checkpoint
+
+
+def test_a_stage_that_refused_its_settings_needs_no_force_for_corrected_ones(tmp_path):
+    wrong, right = (toy(picky=CountConfig(n=n)) for n in (13, 20))
+    for _ in range(2):
+        with pytest.raises(UserError, match="13 were asked for; expected another number"):
+            run(wrong, tmp_path, stages=STAGES)
+    assert (tmp_path / "picky.partial" / "work.txt").read_text() == "2 tries", "the same settings go on"
+    run(right, tmp_path, stages=STAGES)
+    assert (tmp_path / "picky" / "work.txt").read_text() == "1 tries", "others begin anew"
+    assert not (tmp_path / "picky" / "refused").exists()
+    with pytest.raises(UserError, match="picky was made in"):
+        run(wrong, tmp_path, stages=STAGES)
+
+
+def test_a_stage_that_was_interrupted_from_outside_stays_bound_to_its_settings(tmp_path):
+    with pytest.raises(UserError, match="The same command goes on"):
+        run(toy(picky=CountConfig(n=14)), tmp_path, stages=STAGES)
+    with pytest.raises(UserError, match=r"picky was begun in .*picky.n: 14 -> 20.*--force picky"):
+        run(toy(picky=CountConfig(n=20)), tmp_path, stages=STAGES)

@@ -6,7 +6,8 @@ from test_corpus_stage import PROBLEM, PROSE
 from phidelity.config import UserError
 from phidelity.data.loader import open_packed
 from phidelity.data.shards import open_shard
-from phidelity.pipeline.corpus import CorpusConfig, corpus
+from phidelity.pipeline.corpus import corpus
+from phidelity.pipeline.corpus_config import CorpusConfig
 from phidelity.pipeline.shards import ShardsConfig, shards
 from phidelity.pipeline.tokenizer import TokenizerConfig, tokenizer
 from phidelity.pipeline.trace import trace

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from phidelity.config import Config
+from phidelity.config import Config, Interrupted, UserError
 from phidelity.pipeline.recipe import Recipe, Stage
 from phidelity.pipeline.run import run
 from phidelity.progress import SILENT, Progress
@@ -67,11 +67,24 @@ def judge_it(config: WeighConfig, *, judge, seed: int, out: Path, progress=SILEN
     return {"judge": judge.name}
 
 
+def picky(config: CountConfig, *, seed: int, out: Path, progress=SILENT) -> dict:
+    """Does some work, and only then finds that 13 will not do, or is interrupted where 14 are asked for."""
+    work = out / "work.txt"
+    n = int(work.read_text().split()[0]) if work.exists() else 0
+    work.write_text(f"{n + 1} tries")
+    if config.n == 13:
+        raise UserError("13 were asked for; expected another number. Change picky.n.")
+    if config.n == 14:
+        raise Interrupted("A worker was killed. The same command goes on.")
+    return {}
+
+
 class ToyRecipe(Recipe):
     count: CountConfig | None = None
     fit: FitConfig | None = None
     weigh: WeighConfig | None = None
     judge_it: WeighConfig | None = None
+    picky: CountConfig | None = None
 
 
 def book(config: CountConfig) -> dict[str, str]:
@@ -87,6 +100,7 @@ STAGES = (
     Stage("fit", fit, ("count",), makes_model=True),
     Stage("weigh", weigh, ("count", "model", "models")),
     Stage("judge_it", judge_it, ("judge",)),
+    Stage("picky", picky),
 )
 
 

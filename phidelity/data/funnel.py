@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+DROPPED = "dropped.json"
+"""What `Funnel.report` gives, in the folder of the stage."""
 EXCERPT = 300
 """Characters of a dropped document that its sample shows (ours)."""
 

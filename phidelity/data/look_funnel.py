@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from phidelity.config import UserError
+from phidelity.data.funnel import DROPPED
 
 _REASONS = 4
 """Reasons shown of a source and language (ours); dropped.json has all."""
@@ -18,8 +19,9 @@ _EXCERPT = 160
 
 
 def funnel_file(path: Path) -> Path | None:
-    """The `dropped.json` of a stage or a run; None where there is none."""
-    places = [path] if path.name == "dropped.json" else [path / "dropped.json", path / "corpus/dropped.json"]
+    """The `dropped.json` of a stage or a run, though the stage ended in an error; None where there is none."""
+    folders = (path, path / "corpus", path / "corpus.partial")
+    places = [path] if path.name == DROPPED else [folder / DROPPED for folder in folders]
     return next((place for place in places if place.is_file()), None)
 
 

@@ -5,13 +5,17 @@ unique (phi-4 §3.2, Table 5, whose epochs recompute from a budget of 10T). Repe
 and bounds by taste; here the bound is a number, and a mixture beyond it is refused with what is missing.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from phidelity.config import UserError
 
 PHI4_SHARES = {"web": 0.15, "web_rewrites": 0.15, "synthetic": 0.40, "code": 0.20, "acquired": 0.10}
 """phi-4 §3.2, Table 5."""
+GROUPS = (*PHI4_SHARES, "long", "longer")
+"""The groups that documents can belong to (phi-4 §3.2, §3.3)."""
+UNUSED = 0.5
+"""Share of a group's unique tokens from which on it is told that they go unused (ours)."""
 
 
 class Portion(NamedTuple):
@@ -31,16 +35,26 @@ def mixture(shares: Mapping[str, float], unique: Mapping[str, int], tokens: int)
     check_shares(shares)
     missing = [group for group, share in shares.items() if share and not unique.get(group)]
     if missing:
-        found = ", ".join(f"{group} {count:,}" for group, count in unique.items()) or "none"
         raise UserError(
-            f"The mixture wants {', '.join(missing)}, which has no tokens (found: {found}). "
-            "Give it a source, or its share to others."
+            f"The mixture wants {', '.join(missing)}, which has no tokens (found: {_listed(unique)}). "
+            'Give it a source, or its share to others: shards.absent = "spread" does so.'
         )
     return [
         Portion(group, share, round(share * tokens), unique[group], share * tokens / unique[group])
         for group, share in shares.items()
         if share
     ]
+
+
+def spread(shares: Mapping[str, float], unique: Mapping[str, int]) -> dict[str, float]:
+    """The shares of the groups that hold tokens, in proportion, so that they sum to 1; the others' went to them."""
+    here = {group: share for group, share in shares.items() if share and unique.get(group)}
+    if not here:
+        raise UserError(
+            f"The mixture wants {', '.join(shares)}; none of them has tokens (found: {_listed(unique)}). "
+            "Give one a source."
+        )
+    return {group: share / sum(here.values()) for group, share in here.items()}
 
 
 def check_epochs(portions: list[Portion], max_epochs: float) -> None:
@@ -114,7 +128,36 @@ def mixture_page(facts: Mapping[str, Any]) -> list[str]:
     lines.append(f"no group more than {facts['max_epochs']:g} times")
     if facts["multilingual_share"] is not None:
         lines.append(f"not English: {facts['multilingual_share']:.1%} of the tokens")
-    return lines
+    return lines + remarks(facts)
+
+
+def remarks(facts: Mapping[str, Any]) -> list[str]:
+    """What is to be told of a mixture: groups without tokens, whose shares went to others, and groups mostly unused."""
+    told = [
+        f"{group} has no tokens: its share of {share:.1%} went to the others in proportion"
+        for group, share in facts.get("absent", {}).items()
+    ]
+    rows = [row for row in facts["groups"] if row["unique"]]
+    for row in rows:
+        if row["epochs"] < 1 - UNUSED:
+            first = max(rows, key=lambda other: other["epochs"])
+            spent = first["epochs"] > 0.99 * facts["max_epochs"]
+            told.append(
+                f"{1 - row['epochs']:.1%} of the {row['unique']:,} tokens of {row['group']} go unused: "
+                + (
+                    f"{first['group']} has only {first['unique']:,} for its share of {first['share']:.1%}, and is not "
+                    f"repeated more than {facts['max_epochs']:g} times; lower that share (shards.shares) or add to it"
+                    if spent
+                    else f"its share of {row['share']:.1%} of {facts['tokens']:,} tokens takes no more"
+                )
+            )
+    return told
+
+
+def check_groups(groups: Iterable[str]) -> None:
+    """Refuse names of groups that no document can belong to."""
+    if unknown := sorted(set(groups) - set(GROUPS)):
+        raise UserError(f"No group named {', '.join(unknown)}; the groups are: {', '.join(GROUPS)}. Mend the name.")
 
 
 def check_shares(shares: Mapping[str, float]) -> None:
@@ -123,3 +166,7 @@ def check_shares(shares: Mapping[str, float]) -> None:
     if not abs(total - 1) <= 1e-6 or any(share < 0 for share in shares.values()):
         listed = ", ".join(f"{group} {share:g}" for group, share in shares.items()) or "none"
         raise UserError(f"Mixture shares sum to {total:g} ({listed}); expected shares from 0 to 1 that sum to 1.")
+
+
+def _listed(unique: Mapping[str, int]) -> str:
+    return ", ".join(f"{group} {count:,}" for group, count in unique.items()) or "none"

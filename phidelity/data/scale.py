@@ -22,7 +22,7 @@ from pathlib import Path
 from threading import Thread
 from typing import Any, Literal, NamedTuple
 
-from phidelity.config import UserError
+from phidelity.config import Interrupted, UserError
 from phidelity.progress import SILENT, Progress
 from phidelity.records import file_sha256, read_json, write_json
 
@@ -184,7 +184,7 @@ def _local(work: Work, folder: Path, left: Mapping[str, Any], n_workers: int) ->
                 future.result()
                 yield
         except BrokenProcessPool:
-            raise UserError(
+            raise Interrupted(
                 f"A worker process was killed in {folder}; the system does that when memory runs out. No finished "
                 "shard is lost: give the same command, perhaps with fewer --workers."
             ) from None

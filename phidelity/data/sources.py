@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 from phidelity.config import UserError
 from phidelity.data.formats.blob import Blob, Reject, iso_date
@@ -25,7 +25,7 @@ from phidelity.language import UNKNOWN, identify
 from phidelity.records import Document
 
 ABOUT = "SOURCE.txt"
-GROUPS = ("web", "code", "acquired")
+Group = Literal["web", "code", "acquired"]
 _UNDATED = {"date": "", "date_from": "unknown"}
 _COMMIT = re.compile(r"commit:? [0-9a-f]{7,40} (\d{4}-\d\d-\d\d)")
 _ORIGIN = re.compile(r"(https?://\S+)(?: (?:commit )?([0-9a-f]{7,40})\b)?")
@@ -99,10 +99,24 @@ def read_files(source: Source, files: Sequence[str] | None) -> Iterator[Document
 def sources_below(root: Path, ignore: Sequence[str] = ()) -> list[Source]:
     """A source for each folder and each loose file in `root`, by name."""
     if not root.is_dir():
-        raise UserError(f"No folder {root}; expected one with a folder for each source. Check corpus.root.")
-    found = sorted(path for path in root.iterdir() if path.name != ABOUT and not path.name.startswith("."))
+        raise UserError(
+            f"No folder {root}; expected one with a folder, or a loose file, for each source. Put it there, or name "
+            "another: --set corpus.root=DIR"
+        )
+    found = sorted(path for path in root.iterdir() if path.name != ABOUT and not is_left_out(path.name, ignore))
     chosen = (path for path in found if path.is_dir() or (path.is_file() and not path.is_symlink()))
-    return [Source(path.name, str(path), tuple(ignore)) for path in chosen if not _ignored(path.name, ignore)]
+    sources = [Source(path.name, str(path), tuple(ignore)) for path in chosen]
+    if not sources:
+        left_out = f" but what corpus.ignore ({', '.join(ignore)}) leaves out" if ignore else ""
+        raise UserError(
+            f"{root} holds nothing{left_out}; expected a folder, or a loose file, for each source. Check corpus.root."
+        )
+    return sources
+
+
+def is_left_out(name: str, patterns: Sequence[str]) -> bool:
+    """Whether a file or folder below a source is not looked into: hidden, or by its name."""
+    return name.startswith(".") or _ignored(name, patterns)
 
 
 def source_digest(source: Source | str) -> str:
@@ -135,6 +149,10 @@ def _built_in(source: str, text: str, meta: dict[str, Any]) -> Document | Unread
     return Document(id=id_, text=text, source=source, meta=meta) if text else Unreadable(id_, source, "empty", 0)
 
 
+def _ignored(name: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatch(name, pattern) for pattern in patterns)
+
+
 def _size(path: Path) -> int | None:
     try:
         return path.stat().st_size
@@ -149,18 +167,14 @@ def _existing(name: str) -> Path:
     return path
 
 
-def _ignored(name: str, patterns: Sequence[str]) -> bool:
-    return any(fnmatch(name, pattern) for pattern in patterns)
-
-
 def _files(root: Path, ignore: Sequence[str] = ()) -> list[Path]:
     """All files below `root` but hidden ones, by the hash of their path; links are not followed."""
     if root.is_file():
         return [root]
     found = []
     for folder, folders, names in os.walk(root):
-        folders[:] = [name for name in folders if not name.startswith(".") and not _ignored(name, ignore)]
-        found += [Path(folder, name) for name in names if not name.startswith(".") and not _ignored(name, ignore)]
+        folders[:] = [name for name in folders if not is_left_out(name, ignore)]
+        found += [Path(folder, name) for name in names if not is_left_out(name, ignore)]
     files = [path for path in found if path.is_file() and not path.is_symlink() and path.name != ABOUT]
     return sorted(files, key=lambda path: hashlib.sha256(os.fsencode(path.relative_to(root))).digest())
 
@@ -173,7 +187,7 @@ def _passed(root: Path, ignore: Sequence[str] = ()) -> list[Path]:
     for folder, folders, names in os.walk(root):
         inside = [Path(folder, name) for name in (*folders, *names) if not _ignored(name, ignore)]
         found += [path for path in inside if path.name.startswith(".") or path.is_symlink()]
-        folders[:] = [name for name in folders if not name.startswith(".") and not _ignored(name, ignore)]
+        folders[:] = [name for name in folders if not is_left_out(name, ignore)]
     return sorted(found)
 
 
@@ -246,7 +260,7 @@ def _item(found: Found, id_: str, source: Source, about: dict[str, Any]) -> Docu
 def _given(meta: Mapping[str, Any]) -> dict[str, Any]:
     """What a file says of its document, where it can be believed: known groups only, dates as dates."""
     given = {key: value for key, value in meta.items() if value not in (None, "")}
-    if given.get("group") not in GROUPS:
+    if given.get("group") not in get_args(Group):
         given.pop("group", None)
     if given.get("profile") not in ("prose", "mathematics", "qa", "code"):
         given.pop("profile", None)

@@ -46,10 +46,12 @@ ROAD = {
 MANIFEST = "manifest.json"
 STARTED = "started.json"
 STARTED_CODE = "started.code"
+REFUSED = "refused"
+"""Stands in a stage's partial folder while its last try ended in a refusal of what it was given."""
 PROGRESS = "progress.json"
 EVENTS = "events.out.tfevents."
 """How TensorBoard's files begin; they hold clock values."""
-NOT_OUTPUTS = (MANIFEST, STARTED, STARTED_CODE, PROGRESS, "timings.jsonl")
+NOT_OUTPUTS = (MANIFEST, STARTED, STARTED_CODE, REFUSED, PROGRESS, "timings.jsonl")
 
 
 class Ingredients(Record):

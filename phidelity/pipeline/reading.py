@@ -253,7 +253,7 @@ def over_budget(taken: int, budget: int) -> Drop:
 
 
 def _too_late(document: Document, asked: Reading) -> Drop | None:
-    """Whether a document is of after the cut-off, or of no known day where that does not do."""
+    """Why a document goes for its date: a later one than the cut-off, or none where that does not do."""
     date = str(document.meta.get("date") or "")
     if not asked.cutoff or (not date and asked.undated == "keep"):
         return None

@@ -16,11 +16,12 @@ from pydantic import Field, model_validator
 
 import phidelity.recipes
 from phidelity.config import Config, UserError, override, parse, read_toml
-from phidelity.data.mixture import check_shares
+from phidelity.data.mixture import check_groups, check_shares
 from phidelity.model.config import ModelConfig
 from phidelity.pipeline.benchmarks import BenchmarksConfig, benchmarks
 from phidelity.pipeline.breakfix import BreakfixConfig, breakfix
-from phidelity.pipeline.corpus import CorpusConfig, corpus, corpus_sources
+from phidelity.pipeline.corpus import corpus
+from phidelity.pipeline.corpus_config import CorpusConfig, corpus_sources
 from phidelity.pipeline.evaluate import LAST, EvaluateConfig, evaluate
 from phidelity.pipeline.export import ExportConfig, export
 from phidelity.pipeline.judged_dpo import JudgedDpoConfig, judged_dpo
@@ -221,7 +222,14 @@ def check(recipe: Recipe, stages: Sequence[Stage]) -> list[str]:
         f"seeds names {name!r}, which is no stage of the recipe; expected some of: {', '.join(names)}."
         for name in sorted(set(recipe.seeds) - set(names))
     ]
-    return [*mistakes, *_training(recipe), *_contexts(recipe), *_vocabulary(recipe), *_named(recipe, here)]
+    return [
+        *mistakes,
+        *_training(recipe),
+        *_mixtures(recipe),
+        *_contexts(recipe),
+        *_vocabulary(recipe),
+        *_named(recipe, here),
+    ]
 
 
 def _missing(recipe: Recipe, stage: Stage, earlier: Sequence[Stage]) -> Iterator[str]:
@@ -239,13 +247,20 @@ def _training(recipe: Recipe) -> Iterator[str]:
     for name, table in (("pretrain", recipe.pretrain), ("midtrain", recipe.midtrain), ("sft", recipe.sft)):
         if table and table.batch_tokens < table.context_len:
             yield f"{name}.batch_tokens {table.batch_tokens} holds no row of context_len {table.context_len}. Raise it."
-        if table and isinstance(table, ShardTrainingConfig):
-            if table.tokens < table.batch_tokens:
-                yield f"{name}.tokens {table.tokens} makes no step of batch_tokens {table.batch_tokens}. Raise it."
-            try:
+        if table and isinstance(table, ShardTrainingConfig) and table.tokens < table.batch_tokens:
+            yield f"{name}.tokens {table.tokens} makes no step of batch_tokens {table.batch_tokens}. Raise it."
+
+
+def _mixtures(recipe: Recipe) -> Iterator[str]:
+    """Shares are of groups that there are, and sum to 1."""
+    tables = {"shards": recipe.shards, "pretrain": recipe.pretrain, "midtrain": recipe.midtrain}
+    for name, table in tables.items():
+        try:
+            if table:
+                check_groups(table.shares)
                 check_shares(table.shares)
-            except UserError as error:
-                yield f"{name}.shares: {error}"
+        except UserError as error:
+            yield f"{name}.shares: {error}"
 
 
 def _contexts(recipe: Recipe) -> Iterator[str]:

@@ -35,7 +35,7 @@ from phidelity.pipeline.steps import (
     plan,
     read_started,
 )
-from phidelity.pipeline.worker import Worker, open_partial, tables_of
+from phidelity.pipeline.worker import Worker, open_partial, tables_of, unbound_if_refused
 from phidelity.progress import SILENT, Progress
 from phidelity.records import atomic
 from phidelity.train.parallel import World
@@ -121,7 +121,7 @@ def run_part(
         _begin_together(step)
         worker = Worker(steps, tables_of(recipe, [step], environment or {}), crew, progress)
         try:
-            with worker.arguments(step) as arguments:
+            with unbound_if_refused(step), worker.arguments(step) as arguments:
                 step.stage.function(
                     step.config, **arguments, seed=step.ingredients.seed, out=step.partial, progress=progress
                 )

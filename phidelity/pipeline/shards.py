@@ -7,17 +7,27 @@ group `longer` as well, whose share weighs them up. Which documents are held out
 The shards that stage `corpus` left are tokenised by anyone (`data/scale.py`), then joined in their order.
 """
 
+import logging
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
 from phidelity.config import Config
 from phidelity.data.loader import pack_shard, save_rows
-from phidelity.data.mixture import PHI4_SHARES, check_epochs, check_shares, described, largest_budget, mixture
+from phidelity.data.mixture import (
+    PHI4_SHARES,
+    check_epochs,
+    check_shares,
+    described,
+    largest_budget,
+    mixture,
+    remarks,
+    spread,
+)
 from phidelity.data.scale import ALONE, Crew, in_shards, leave_to_one, run_all, write_plan
 from phidelity.data.shards import ShardWriter, groups, open_shard
 from phidelity.pipeline.reading import DOCUMENTS, stretches
@@ -25,6 +35,8 @@ from phidelity.pipeline.tokens import HELD_OUT, KEPT, tokenise
 from phidelity.progress import SILENT, Progress
 from phidelity.records import write_json
 from phidelity.tokenizer.bpe import Tokenizer
+
+log = logging.getLogger(__name__)
 
 
 class ShardsConfig(Config):
@@ -38,6 +50,8 @@ class ShardsConfig(Config):
     """Those of at least so many are the group `longer` besides, to be weighed up (phi-4: 16384); 0: none."""
     shares: dict[str, float] = PHI4_SHARES
     """Shares of pretraining tokens by group (phi-4: Table 5)."""
+    absent: Literal["refuse", "spread"] = "refuse"
+    """Where a group with a share holds no token: refuse, or spread its share over the others in proportion."""
     expected: dict[str, int] = Field(default_factory=dict)
     """Unique tokens that groups are expected to hold, for `phi plan`; the stage counts its own."""
     tokens: int = Field(default=0, ge=0)
@@ -129,15 +143,19 @@ def _foreign(commits: Iterable[dict[str, Any]]) -> dict[str, int]:
 
 
 def _plan(config: ShardsConfig, unique: dict[str, int], foreign: dict[str, int]) -> dict[str, Any]:
-    tokens = config.tokens or largest_budget(config.shares, unique, config.max_epochs)
-    portions = mixture(config.shares, unique, tokens)
+    shares = spread(config.shares, unique) if config.absent == "spread" else config.shares
+    tokens = config.tokens or largest_budget(shares, unique, config.max_epochs)
+    portions = mixture(shares, unique, tokens)
     if config.tokens:
         check_epochs(portions, config.max_epochs)
-    told = described(config.shares, unique, tokens, config.max_epochs, foreign)
+    told = described(shares, unique, tokens, config.max_epochs, foreign)
+    told["absent"] = {group: share for group, share in config.shares.items() if share and group not in shares}
+    for remark in remarks(told):
+        log.warning("shards: %s", remark)
     return {
         **told,
         "unique_tokens": unique,
         "foreign_tokens": foreign,
-        "shares": config.shares,
+        "shares": shares,
         "epochs": {row["group"]: row["epochs"] for row in told["groups"]},
     }

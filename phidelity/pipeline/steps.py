@@ -1,7 +1,8 @@
 """What a run consists of, and whether what stands in its folder fits: planned whole before any stage works.
 
 Every fingerprint follows from the recipe and the outside sources alone, so a recipe that was changed under a
-half-finished run is refused before anything is touched, with the keys that changed and the two ways out.
+half-finished run is refused before anything is touched, with the keys that changed and the two ways out. A stage
+that itself refused what it was given is no half-finished one: its folder binds nobody.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,7 +10,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from phidelity.config import Config, UserError
-from phidelity.pipeline.manifest import MANIFEST, STARTED, Ingredients, differences, read_manifest, verify
+from phidelity.pipeline.corpus_config import check_apart
+from phidelity.pipeline.manifest import MANIFEST, REFUSED, STARTED, Ingredients, differences, read_manifest, verify
 from phidelity.pipeline.recipe import STAGES, TABLES, Reads, Recipe, Stage, present, reads_of
 from phidelity.pipeline.status import partial_folder
 
@@ -42,6 +44,8 @@ def plan(
 
     `given` are the ingredients of stages that were made elsewhere, by another recipe, and stand in `out` as links.
     """
+    if recipe.corpus:
+        check_apart(recipe.corpus, out)
     here = present(recipe, stages)
     steps: list[Step] = []
     for index, stage in enumerate(here):
@@ -135,7 +139,7 @@ def _check_step(step: Step) -> None:
             f"{step.folder} exists without a {MANIFEST}, so no finished stage left it. Move it away or use another "
             "--out."
         )
-    elif started := read_started(step.partial):
+    elif (started := read_started(step.partial)) and not (step.partial / REFUSED).exists():
         _check_unchanged(step, started, "begun")
 
 

@@ -24,6 +24,7 @@ from phidelity.data.annotate import PROXY, SUBJECTS, Candidate, Marked, Sample, 
 from phidelity.data.held_out import held_out_marks, held_out_subjects
 from phidelity.data.quality import LEAST, Grade, Grader, features, fit, marked, products, save_grader
 from phidelity.data.rules import Rule
+from phidelity.data.sources import Group
 from phidelity.pipeline.reading import SAMPLE
 from phidelity.progress import SILENT, Progress
 from phidelity.records import Document, read_json, read_records, write_json, write_records
@@ -39,7 +40,7 @@ class QualityConfig(Config):
 
     documents: int = Field(default=2000, ge=60, le=20_000)
     """Documents to mark (the report: about a million annotations; ours are solved exactly, so 20,000 are the most)."""
-    groups: tuple[str, ...] = ("web",)
+    groups: tuple[Group, ...] = ("web",)
     """Groups of the mixture that marks decide on; the others are graded only (phi-4 selects web documents)."""
     lift: float = Field(default=1.0, ge=0, le=1)
     """A subject passes at least this times as often as all documents; 0 lifts none (ours)."""

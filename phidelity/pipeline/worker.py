@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from phidelity.cached import CachedCompleter
+from phidelity.config import Interrupted, UserError
 from phidelity.data.scale import Crew
 from phidelity.device import describe_device, make_repeatable, peak_memory, reset_peak_memory
 from phidelity.endpoint import HttpCompleter
@@ -22,6 +23,7 @@ from phidelity.engine.llm import open_model
 from phidelity.pipeline.completers import completer
 from phidelity.pipeline.manifest import (
     PROGRESS,
+    REFUSED,
     STARTED,
     STARTED_CODE,
     Cost,
@@ -96,7 +98,7 @@ class Worker:
 
     def call(self, step: Step, progress: Progress) -> dict[str, Any]:
         """Do the work of a step in its partial folder; every rank does."""
-        with self.arguments(step) as arguments:
+        with unbound_if_refused(step), self.arguments(step) as arguments:
             summary = step.stage.function(
                 step.config, **arguments, seed=step.ingredients.seed, out=step.partial, progress=progress
             )
@@ -154,8 +156,9 @@ def tables_of(recipe: Recipe, ahead: Sequence[Step], environment: Mapping[str, s
 
 
 def open_partial(step: Step) -> bool:
-    """Make the partial folder ready; True if it holds the beginning of this very step (checked before)."""
-    resumed = read_started(step.partial) is not None
+    """Make the partial folder ready; True if it holds the beginning of this very step. Another's was refused."""
+    started = read_started(step.partial)
+    resumed = started is not None and started.fingerprint == step.ingredients.fingerprint
     code = step.partial / STARTED_CODE
     if not resumed:
         shutil.rmtree(step.partial, ignore_errors=True)
@@ -164,9 +167,25 @@ def open_partial(step: Step) -> bool:
         write_json(step.partial / STARTED, step.ingredients.model_dump(mode="json"))
     elif code.exists() and code.read_text(encoding="utf-8") != versions()["code"]:
         log.info("%s: the code changed since it began; it goes on with the new. --force redoes it.", step.name)
+    (step.partial / REFUSED).unlink(missing_ok=True)
     for half_written in step.partial.rglob("*.tmp"):
         half_written.unlink()
     return resumed
+
+
+@contextmanager
+def unbound_if_refused(step: Step) -> Iterator[None]:
+    """Let a stage that refuses what it was given bind its folder to nothing.
+
+    The same recipe would be refused again, and another can use nothing of the folder; so a corrected one begins anew.
+    """
+    try:
+        yield
+    except Interrupted:
+        raise
+    except UserError:
+        (step.partial / REFUSED).touch()
+        raise
 
 
 def _publish(step: Step) -> None:

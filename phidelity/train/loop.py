@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from phidelity.config import UserError
+from phidelity.config import Interrupted, UserError
 from phidelity.device import training_device
 from phidelity.model.transformer import Transformer
 from phidelity.progress import SILENT, Progress, Task
@@ -119,7 +119,7 @@ def train(
                 break
             if stopping:
                 found = f"{name} was asked to stop (SIGTERM) and saved step {done} of {steps}"
-                raise UserError(f"{found}. Give the same command to go on.")
+                raise Interrupted(f"{found}. Give the same command to go on.")
     snapshots.finish()
     if state.world.is_first:
         snapshots.keep_newest(1)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
-from phidelity.config import UserError
+from phidelity.config import Interrupted, UserError
 from phidelity.data.batch import Batch
 from phidelity.model.transformer import Transformer
 
@@ -84,7 +84,7 @@ def joined() -> Iterator[World]:
         yield World.current()
     except RuntimeError as error:
         if isinstance(error, dist.DistError) or "peer" in str(error) or "Timed out" in str(error):
-            raise UserError(
+            raise Interrupted(
                 f"Rank {World.current().rank} lost contact with the others ({str(error).splitlines()[0]}). One of them "
                 "ended or hung; look at its output, and give the same command again: it goes on from the last snapshot."
             ) from error

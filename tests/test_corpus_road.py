@@ -1,0 +1,105 @@
+"""Recipe `corpus` as a newcomer meets it: any folder gives a result, mistakes are told at once, and mended at once."""
+
+import json
+from pathlib import Path
+
+import pytest
+from corpus_world import write_recipe, write_sources
+
+from phidelity.config import UserError
+from phidelity.data.look import look
+from phidelity.pipeline.recipe import load_recipe
+from phidelity.pipeline.run import run
+
+WANTED = "shards.shares={ web = 0.5, acquired = 0.5 }"
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory) -> Path:
+    return write_sources(tmp_path_factory.mktemp("road") / "root", 2, 12)
+
+
+def walk(root: Path, folder: Path, *assignments: str) -> Path:
+    recipe = load_recipe(str(write_recipe(folder / "recipe.toml", root)), assignments)
+    run(recipe.recipe, folder / "run", text=recipe.text)
+    return folder / "run"
+
+
+def test_a_share_that_nothing_can_fill_is_refused_or_spread_and_the_corrected_command_needs_no_force(root, tmp_path):
+    with pytest.raises(UserError, match=r"wants acquired, which has no tokens.*shards\.absent"):
+        walk(root, tmp_path, WANTED)
+    out = walk(root, tmp_path, WANTED, "shards.absent=spread")
+    plan = json.loads((out / "shards" / "mixture.json").read_text())
+    assert (plan["shares"], plan["absent"]) == ({"web": 1.0}, {"acquired": 0.5})
+    told = "acquired has no tokens: its share of 50.0% went to the others in proportion"
+    assert told in "\n".join(look(out))
+    assert told in (out / "report.html").read_text()
+    assert told in (out / "MODEL_CARD.md").read_text()
+
+
+def test_where_nothing_passes_the_message_leads_to_the_funnel_and_other_thresholds_need_no_force(root, tmp_path):
+    with pytest.raises(UserError, match=r"No document of source-0, source-1 is left; read were 38, dropped ") as told:
+        walk(root, tmp_path, "corpus.thresholds={ gopher_words_min = 9999 }")
+    place = str(told.value).partition("phi data look ")[2].split()[0]
+    for path in (Path(place), tmp_path / "run"):
+        shown = "\n".join(look(path))
+        assert "rules" in shown.split("\n\n")[0]
+        assert "threshold 9999" in shown
+    assert (walk(root, tmp_path) / "shards" / "mixture.json").is_file()
+
+
+@pytest.mark.parametrize("left", [(), (".hidden", "SOURCE.txt"), ("probes",)])
+def test_a_root_that_holds_nothing_is_told_before_anything_is_made(tmp_path, left):
+    (tmp_path / "root").mkdir()
+    for name in left:
+        (tmp_path / "root" / name).write_text("text")
+    with pytest.raises(UserError, match=r"root holds nothing but what corpus\.ignore \(probes\) leaves out; expected"):
+        walk(tmp_path / "root", tmp_path, "corpus.ignore=['probes']")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_that_would_read_itself_is_refused_unless_it_is_left_out(root, tmp_path):
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "a.txt").write_text((root / "source-0" / "000.txt").read_text())
+    with pytest.raises(UserError, match=r"would lie in corpus.root .* and read itself.*ignore=\[\"run\"\]"):
+        walk(tmp_path, tmp_path)
+    assert walk(tmp_path, tmp_path, "corpus.ignore=['run', '*.toml']").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("assignment", "found"),
+    [
+        ("corpus.cutoff=2024", "corpus.cutoff: found 2024. Input should be a valid string."),
+        ("corpus.cutoff=june", "corpus.cutoff: found 'june'. Expected the last day that counts, as 2024-06-30."),
+        ("corpus.thresholds={ gopher_word_min = 3 }", "No rule named gopher_word_min. The rules are:"),
+        ("corpus.without=['gopher']", "No rule named gopher. The rules are:"),
+        (
+            "corpus.groups={ source-0 = 'books' }",
+            "corpus.groups.source-0: found 'books'. Input should be 'web'",
+        ),
+        ("corpus.quality={ groups = ['books'] }", "corpus.quality.groups.0: found 'books'. Input should be 'web'"),
+        ("shards.shares={ books = 1.0 }", "shards.shares: No group named books; the groups are: web,"),
+        ("shards.shares={ web = 0.5 }", "shards.shares: Mixture shares sum to 0.5"),
+    ],
+)
+def test_a_mistake_in_the_settings_is_one_line_and_told_before_anything_is_read(root, tmp_path, assignment, found):
+    with pytest.raises(UserError) as told:
+        walk(root, tmp_path, assignment)
+    mistakes, line = str(told.value).split("\n")
+    assert mistakes.endswith("has 1 mistake:")
+    assert found in line
+    assert "CorpusConfig" not in line
+    assert "root" not in line
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_cutoff_may_be_a_day_as_toml_writes_it(root, tmp_path):
+    recipe = load_recipe(str(write_recipe(tmp_path / "recipe.toml", root)), ["corpus.cutoff=2024-06-30"]).recipe
+    assert recipe.corpus
+    assert recipe.corpus.cutoff == "2024-06-30"
+
+
+def test_the_packaged_recipe_takes_a_folder_without_books():
+    recipe = load_recipe("corpus").recipe
+    assert recipe.shards
+    assert recipe.shards.absent == "spread"
