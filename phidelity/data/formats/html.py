@@ -14,8 +14,9 @@ from typing import Any
 from lxml import etree
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
-from phidelity.data.formats.blob import MAX_ELEMENTS, Part, iso_date
+from phidelity.data.formats.blob import Part, iso_date
 from phidelity.data.formats.charset import mend
+from phidelity.data.formats.furniture import is_chrome, is_layout, is_page
 from phidelity.data.formats.mathml import dollars, to_tex
 from phidelity.data.formats.plain import clean
 
@@ -29,42 +30,15 @@ _BLOCK = {
 }
 _HEADINGS = {"h1", "h2", "h3", "h4", "h5", "h6"}
 _CELLS = {"td", "th"}
-_ACTED = _BLOCK | _CELLS | _UNSEEN | _FURNITURE | {"br", "a", "math", "script", "img"}
+_ACTED = _BLOCK | _CELLS | _UNSEEN | _FURNITURE | {"br", "math", "script", "img"}
 """Elements that mean something to us; of others only the contents are taken."""
 _LEFT = _BLOCK | _CELLS | {"a"}
 """Elements whose end means something."""
-_CHROME = frozenset(
-    (
-        *("navigation", "nav", "navbar", "nav-bar", "navigation-bar", "topnav", "site-nav", "main-nav", "search"),
-        *("related", "sphinxsidebar", "sidebar", "side-bar", "menu", "menubar", "footer", "site-footer", "page-footer"),
-        *("breadcrumb", "breadcrumbs", "banner", "cookie-banner", "cookie-notice", "cookie-consent", "contentinfo"),
-        *("advertisement", "ads", "social", "share", "share-buttons", "pagination", "pager", "skip-link", "toolbar"),
-        *("headerlink", "linenos", "lineno", "line-numbers", "gutter", "katex-html", "mathjax_preview", "toc"),
-        *("mw-editsection", "noprint", "page-header", "language-picker", "complementary", "search-bar"),
-    )
-)
-"""Roles, classes and ids of elements that are furniture."""
-_MENU = re.compile(r"(?!(?:has|with|no|without|is|show|open)[-_])[\w-]+[-_](?:nav|menu|navigation)")
-"""Further names of menus, such as sidebar-nav."""
 _NEVER_ALL = {"nav", "footer", "button", "dialog", "menu"}
 """Elements that are furniture even where there is nothing else."""
-_ENDS = re.compile(r"[.!?؟۔։።](?=\s|$)|[。！？।။។]")
-_PIECE, _TOLD, _MOST = 200, 3, 0.6
-"""Characters and sentences of a piece of a page, and the share from which on one is the page itself (ours)."""
 _ONLY_LINKS = 0.8
 """Share of characters in links from which a block without a sentence is furniture (ours)."""
 _CODE_CLASS = re.compile(r"(?:language|lang|highlight|brush)[-:]\s?([A-Za-z][\w+#]{0,14})")
-_HARMLESS = 10_000
-"""Tags that may be nested as they like (ours): a parser takes the square of the depth."""
-_DEEPEST = 1000
-"""Elements within one another on a larger page (ours)."""
-_LOOSE = frozenset(
-    """p li dt dd td th tr tbody thead tfoot colgroup col option optgroup br img input meta link hr area base embed
-    param source track wbr path rect circle g use""".split()  # noqa: SIM905 (a list to read)
-)
-"""Elements that need no end, and so do not tell how deep we are."""
-_DEEPENS = re.compile(rf"<(?!/?(?:{'|'.join(sorted(_LOOSE))})(?![\w-]))(/?)[a-zA-Z]", re.IGNORECASE)
-"""Tags of all others."""
 _DATES = (
     "article:published_time",
     "date",
@@ -106,6 +80,12 @@ class _Page:
     whole: int = -1
     """Characters of the body, once somebody asked."""
 
+    def characters(self) -> int:
+        """How many the whole body has."""
+        if self.whole < 0:
+            self.whole = len(" ".join(self.body.text(deep=True, separator=" ").split()))
+        return self.whole
+
     def end_block(self, *, tight: bool = False, heading: bool = False) -> None:
         """Finish the block under way; a loose one is followed by a blank line."""
         if self.text:
@@ -138,21 +118,6 @@ def read_html(html: str) -> Part:
     return Part(clean("\n".join(page.lines)), meta={**_head(tree), **{key: round(n, 4) for key, n in shares.items()}})
 
 
-def too_big(html: str) -> str:
-    """Why a page is not parsed: its tree would take too much memory, or its depth too much time; "" for one that is."""
-    n = html.count("<")
-    if n > MAX_ELEMENTS:
-        return "too_many_elements"
-    if n <= _HARMLESS:
-        return ""
-    depth = 0
-    for tag in _DEEPENS.finditer(html):
-        depth = max(0, depth - 1) if tag[1] else depth + 1
-        if depth > _DEEPEST:
-            return "too_deep"
-    return ""
-
-
 def html_text(html: str) -> str:
     """The visible text of a page or a piece of one."""
     return read_html(html).text
@@ -161,39 +126,46 @@ def html_text(html: str) -> str:
 def _walk(root: LexborNode, page: _Page) -> None:
     """All nodes below `root` in order, without recursion, so that depth costs nothing."""
     node: Any = root
-    depth = 0
+    around: list[tuple[Any, str]] = []
     acted = _ACTED | {"span"} if page.katex else _ACTED
     while True:
         tag = node.tag
         below = None
         if tag == "-text":
-            text = node.text_content or ""
-            page.text.append(text)
-            if page.linking:
-                page.links += len(text.strip())
+            text = node.text_content
+            if text and (page.text or page.pre or not text.isspace()):  # blanks begin no block
+                page.text.append(text)
+                if page.linking:
+                    page.links += len(text.strip())
+        elif tag == "a":
+            below = node.child
+            page.linking = below is not None
         elif tag not in acted or _enter(node, tag, page):
             below = node.child
             if below is None and tag in _LEFT:
                 _leave(tag, page, node)
         if below is not None:
-            node, depth = below, depth + 1
+            around.append((node, tag))
+            node = below
             continue
-        while depth and node.next is None:
-            node, depth = node.parent, depth - 1
-            if (tag := node.tag) in _LEFT:
+        following = node.next if around else None
+        while around and following is None:
+            node, tag = around.pop()
+            if tag in _LEFT:
                 _leave(tag, page, node)
-        if not depth:
+            following = node.next if around else None
+        if following is None:
             return
-        node = node.next
+        node = following
 
 
 def _enter(node: LexborNode, tag: str, page: _Page) -> bool:
     """Take note of an element; whether to look inside."""
     if tag in _UNSEEN:
         return False
-    if tag in _FURNITURE or ((tag in _BLOCK or tag == "span") and _is_chrome(node, tag)):
+    if tag in _FURNITURE or ((tag in _BLOCK or tag == "span") and is_chrome(node, tag)):
         text = " ".join(node.text(deep=True).split())
-        if tag in _NEVER_ALL or not _is_page(node, page):
+        if tag in _NEVER_ALL or not is_page(node, page.characters):
             page.n_chrome += len(text)
             return False
     if tag in _BLOCK:
@@ -201,7 +173,7 @@ def _enter(node: LexborNode, tag: str, page: _Page) -> bool:
             page.end_block(tight=tag in _TIGHT or bool(page.lists))
         _open(node, tag, page)
     elif tag in _CELLS:
-        page.layouts.append(_is_layout(node))
+        page.layouts.append(is_layout(node))
         page.cells += not page.layouts[-1]
         if page.layouts[-1] and not page.cells:
             page.end_block()
@@ -212,8 +184,6 @@ def _enter(node: LexborNode, tag: str, page: _Page) -> bool:
             page.text.append("\n")
         else:
             page.text.append(" ") if page.cells else page.end_block(tight=True)
-    elif tag == "a":
-        page.linking = True
     elif tag == "math":
         page.text.append(_math(node))
         return False
@@ -271,38 +241,6 @@ def _fenced(text: str, language: str) -> str:
     """Code as Markdown has it; nothing where there is none."""
     text = text.strip("\n").rstrip()
     return f"```{language}\n{text}\n```" if text else ""
-
-
-def _is_layout(cell: LexborNode) -> bool:
-    """Whether a cell holds whole pieces of a page rather than a datum."""
-    only: Any = cell.child
-    is_plain = only is None or (only.next is None and only.child is None)  # a word needs no search
-    if not is_plain and cell.css_first("table, pre, ul, ol, h1, h2, h3, p + p, br + br") is not None:
-        return True
-    text = cell.text(deep=True) if cell.next is None or cell.prev is None else ""
-    return len(text) > _PIECE and len(_ENDS.findall(text)) >= _TOLD
-
-
-def _is_page(node: LexborNode, page: _Page) -> bool:
-    """Whether what looks like furniture is most of the page, and told in sentences: a form or a wrapper around it."""
-    text = " ".join(node.text(deep=True, separator=" ").split())
-    if len(text) < _PIECE or len(_ENDS.findall(text)) < _TOLD:
-        return False
-    if page.whole < 0:
-        page.whole = len(" ".join(page.body.text(deep=True, separator=" ").split()))
-    return len(text) > _MOST * page.whole
-
-
-def _is_chrome(node: LexborNode, tag: str) -> bool:
-    given = node.attributes
-    if not given:
-        return False
-    if "hidden" in given or "display:none" in (given.get("style") or "").replace(" ", ""):
-        return tag != "body"
-    if tag in ("body", "main", "article"):
-        return False
-    marks = f"{given.get('role') or ''} {given.get('id') or ''} {given.get('class') or ''}".lower().split()
-    return not _CHROME.isdisjoint(marks) or any(map(_MENU.fullmatch, marks))
 
 
 def _math(node: LexborNode) -> str:

@@ -21,8 +21,9 @@ import zstandard
 from phidelity.config import UserError
 from phidelity.data.formats.blob import BadFileError, Blob, Part, Reader, Reject, Unpacked, read_all, whole
 from phidelity.data.formats.charset import decode
-from phidelity.data.formats.html import read_html, too_big
+from phidelity.data.formats.html import read_html
 from phidelity.data.formats.latex import read_latex
+from phidelity.data.formats.page_bounds import too_big
 from phidelity.data.formats.pdf import read_pdf
 from phidelity.data.formats.plain import read_code, read_markdown, read_plain
 from phidelity.data.formats.rows import Row, arrow_stream, documents, json_lines, json_value, parquet

@@ -18,7 +18,8 @@ from fastwarc.warc import ArchiveIterator, WarcRecordType
 
 from phidelity.data.formats.blob import MAX_DOCUMENT, BadFileError, Blob, Part, Reject, is_bomb, iso_date
 from phidelity.data.formats.charset import decode
-from phidelity.data.formats.html import read_html, too_big
+from phidelity.data.formats.html import read_html
+from phidelity.data.formats.page_bounds import too_big
 from phidelity.data.formats.plain import clean
 
 _META_CHARSET = re.compile(rb"<meta[^>]{0,200}?charset\s*=\s*[\"']?([\w:-]{2,40})", re.IGNORECASE)

@@ -26,7 +26,8 @@ from phidelity.data.formats.blob import (
     read_all,
 )
 from phidelity.data.formats.charset import decode
-from phidelity.data.formats.html import read_html, too_big
+from phidelity.data.formats.html import read_html
+from phidelity.data.formats.page_bounds import too_big
 from phidelity.data.formats.plain import clean
 from phidelity.data.formats.xml import local, parse
 
