@@ -27,6 +27,7 @@ from phidelity.export.packed import write_packed
 from phidelity.model.attention import CausalAttend
 from phidelity.model.lora import Frozen, adapt, times, updates_of
 from phidelity.model.quantized import QuantisedLinear
+from phidelity.model.thrifty import thrifty
 from phidelity.model.transformer import Transformer
 
 TOKENS = torch.randint(0, 400, (2, 20), generator=torch.Generator().manual_seed(0))
@@ -118,7 +119,8 @@ def test_gradients_over_a_frozen_base_are_those_of_its_open_weights(tmp_path: Pa
     )
     found = []
     for model in (packed, opened):
-        adapted = adapt(model, random_updates(), trains=True, recompute=model is packed)
+        adapted = adapt(model, random_updates(), trains=True)
+        adapted = thrifty(adapted) if model is packed else adapted
         logits(adapted)[..., :100].square().mean().backward()
         found.append(torch.cat([p.grad.flatten() for p in adapted.parameters() if p.requires_grad]))
         assert all(p.grad is None for p in adapted.parameters() if not p.requires_grad)
@@ -126,8 +128,27 @@ def test_gradients_over_a_frozen_base_are_those_of_its_open_weights(tmp_path: Pa
     assert (found[0] - found[1]).norm() < 0.03 * found[1].norm()
 
 
+@pytest.mark.parametrize("kind", ["fp32", "q4"])
+@pytest.mark.parametrize("targets", [FUSED, SPLIT, ("qkv_proj",), ("down_proj",)])
+def test_a_thrifty_block_has_the_values_and_gradients_of_the_plain_one(kind: str, targets, tmp_path: Path) -> None:
+    base = packed_model(tmp_path, "q4") if kind == "q4" else random_model()
+    limit = 1e-2 if kind == "q4" else 1e-5  # a last bit may round a token's byte the other way
+    found = []
+    for piece in (None, 1, 7, 256):
+        model = adapt(base, random_updates(targets), trains=True)
+        model = thrifty(model, piece) if piece else model
+        x = logits(model)
+        x.square().mean().backward()
+        found.append((x.detach(), [p.grad for p in model.parameters() if p.requires_grad]))
+        assert all(p.grad is None for p in model.parameters() if not p.requires_grad)
+    for x, gradients in found[1:]:
+        assert (x - found[0][0]).norm() <= limit * x.norm()
+        for mine, plain in zip(gradients, found[0][1], strict=True):
+            assert (mine - plain).norm() <= limit * plain.norm()
+
+
 def test_recomputation_does_not_repeat_the_last_product(tmp_path: Path) -> None:
-    model = adapt(packed_model(tmp_path, "q4"), random_updates(), trains=True, recompute=True)
+    model = thrifty(adapt(packed_model(tmp_path, "q4"), random_updates(), trains=True))
     calls = dict.fromkeys(("qkv", "down"), 0)
 
     def counted(name: str):

@@ -1,9 +1,12 @@
-"""`phi bench finetune`: a step of LoRA over frozen q4, phi-4's shape, 4 layers, beside transformers + PEFT in fp32.
+"""`phi bench finetune`: a step of LoRA over frozen q4 beside transformers + PEFT in fp32, and the memory it takes.
 
-Both do one row of 1,024 tokens: loss over all of it, gradients, AdamW. Each is a process of its own, and steps are
-taken in turn, so that whatever else the machine does falls on both; medians are compared. Ours is measured with 2
-layers, too: the difference is what a layer takes, by which the peak is extrapolated to phi-4's 40. Peer:
-`--peer peft=ENV`, a virtual environment with peft and transformers.
+Time is that of two layers of phi-4's shape under a vocabulary of 8,192, so that it is layers that are compared, and one
+row of 512 tokens: loss over all of it, gradients, AdamW. Both keep the inside of blocks, then both compute it again
+(`--recompute`; gradient checkpointing). Each is a process of its own; steps are taken in turn, wall and processor time
+of the medians are compared. Memory is the
+peak of one step over 1,024 tokens with phi-4's whole vocabulary, in two processes of 1 and 3 layers: the difference is
+what a layer takes, by which the peak is extrapolated to phi-4's 40. Peer: `--peer peft=ENV`, a virtual environment with
+peft and transformers.
 """
 
 import json
@@ -14,42 +17,60 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
-from phidelity.model.config import PHI_4
+from phidelity.model.config import PHI_4, ModelConfig
 
-LAYERS, FEW, CONTEXT, RANK, STEPS = 4, 2, 1024, 8, 3
+
+class Shape(NamedTuple):
+    """What a process trains."""
+
+    n_layers: int
+    vocab_size: int
+    context: int
+    warm: int
+    """Tokens of a row that goes before the first step, so that the optimiser has its moments."""
+
+
+RANK, STEPS = 8, 3
+MODES = {"keep": "", "recompute": ", inside of blocks recomputed"}
+TIMED = Shape(2, 8192, 512, 512)
+FEW, MORE = (Shape(n, PHI_4.vocab_size, 1024, 64) for n in (1, 3))
 
 
 def run(peers: Mapping[str, Path]) -> list[dict[str, Any]]:
     """Rows of the table."""
-    ours = _Child([sys.executable, "-m", "phidelity.bench.finetune", str(LAYERS)])
-    theirs = _Child(_peer(peers["peft"])) if "peft" in peers else None
-    told: list[dict[str, float]] = []
-    said: list[dict[str, float]] = []
-    for _ in range(STEPS):
-        told.append(ours.step())
-        if theirs:
-            said.append(theirs.step())
-    for child in (ours, theirs):
-        if child:
-            child.close()
-    few = _Child([sys.executable, "-m", "phidelity.bench.finetune", str(FEW)])
-    less = [few.step() for _ in range(2)][-1]
-    few.close()
-    mine = median(one["seconds"] for one in told[1:])
-    peer = median(one["seconds"] for one in said[1:]) if said else None
-    a_layer = (told[-1]["peak"] - less["peak"]) / (LAYERS - FEW)
-    packed_layer = (told[-1]["packed"] - less["packed"]) / (LAYERS - FEW)
-    whole = told[-1]["peak"] + (PHI_4.n_layers - LAYERS) * a_layer
-    beyond = whole - (told[-1]["packed"] + (PHI_4.n_layers - LAYERS) * packed_layer)
-    peak = said[-1]["peak"] if said else None
+    return [*_times(peers), *_memory()]
+
+
+def _times(peers: Mapping[str, Path]) -> list[dict[str, Any]]:
+    children = [_Child(_ours(TIMED)), *([_Child(_peer(peers["peft"]))] if "peft" in peers else [])]
+    told = {mode: [[child.step(mode) for child in children] for _ in range(STEPS)] for mode in MODES}
+    for child in children:
+        child.close()
+    rows = []
+    for mode, said in MODES.items():
+        for key, what in (("seconds", "step"), ("processor", "processor time of a step")):
+            mine, *theirs = (median(one[key] for one in found) for found in zip(*told[mode], strict=True))
+            rows.append(_row(f"{what}, {TIMED.n_layers} layers, {TIMED.context} tokens{said}", mine, "s", *theirs))
+    return rows
+
+
+def _memory() -> list[dict[str, Any]]:
+    found = []
+    for shape in (FEW, MORE):
+        child = _Child(_ours(shape))
+        found.append(child.step("recompute"))
+        child.close()
+    few, more = (one["peak"] - one["packed"] for one in found)
+    a_layer = (more - few) / (MORE.n_layers - FEW.n_layers)
+    packed_layer = (found[1]["packed"] - found[0]["packed"]) / (MORE.n_layers - FEW.n_layers)
+    left = PHI_4.n_layers - MORE.n_layers
     return [
-        _row(f"step, {LAYERS} layers, 1K", mine, "s", peer),
-        _row(f"peak, {LAYERS} layers", told[-1]["peak"], "GB", peak),
-        _row(f"beyond packed, {LAYERS} layers", told[-1]["peak"] - told[-1]["packed"], "GB"),
-        _row("beyond packed, 40 layers (extrapolated)", beyond, "GB"),
-        _row("peak, 40 layers (extrapolated)", whole, "GB"),
+        _row(f"beyond packed, {FEW.n_layers} layer, 1K", few, "GB"),
+        _row(f"beyond packed, {MORE.n_layers} layers, 1K", more, "GB"),
+        _row(f"beyond packed, {PHI_4.n_layers} layers (extrapolated)", more + left * a_layer, "GB"),
+        _row(f"peak, {PHI_4.n_layers} layers (extrapolated)", found[1]["peak"] + left * (a_layer + packed_layer), "GB"),
     ]
 
 
@@ -68,10 +89,10 @@ class _Child:
         )
         self._line()
 
-    def step(self) -> dict[str, float]:
+    def step(self, mode: str) -> dict[str, float]:
         """Seconds, peak and what else the process tells of its step."""
         assert self._process.stdin
-        self._process.stdin.write("\n")
+        self._process.stdin.write(f"{mode}\n")
         self._process.stdin.flush()
         return json.loads(self._line())
 
@@ -86,16 +107,24 @@ class _Child:
         return line
 
 
+def _ours(shape: Shape) -> list[str]:
+    return [sys.executable, "-m", "phidelity.bench.finetune", json.dumps(shape)]
+
+
 def _peer(environment: Path) -> list[str]:
-    shape = PHI_4.model_dump() | {"n_layers": LAYERS, "rank": RANK, "context": CONTEXT, "threads": _threads()}
+    shape = _config(TIMED).model_dump() | {"rank": RANK, "context": TIMED.context, "threads": _threads()}
     return [str(environment / "bin/python"), str(Path(__file__).with_name("finetune_peer.py")), json.dumps(shape)]
+
+
+def _config(shape: Shape) -> ModelConfig:
+    return PHI_4.model_copy(update={"n_layers": shape.n_layers, "vocab_size": shape.vocab_size})
 
 
 def _threads() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def take_steps(n_layers: int) -> None:
+def take_steps(shape: Shape) -> None:
     """Our side: a step for every line on standard input."""
     import torch
 
@@ -104,31 +133,38 @@ def take_steps(n_layers: int) -> None:
     from phidelity.checkpoint.packed import packed_bytes
     from phidelity.device import peak_memory, reset_peak_memory
     from phidelity.model.lora import adapt
+    from phidelity.model.thrifty import thrifty
     from phidelity.tokenizer.chat import Rendered
     from phidelity.train.checkpointing import State
     from phidelity.train.examples import Kept
     from phidelity.train.finetune_run import pack_lots
-    from phidelity.train.frozen import chat_objective
+    from phidelity.train.frozen import Lot, chat_objective
     from phidelity.train.loop import update
     from phidelity.train.optim import OptimConfig
 
+    def lot(n: int) -> Lot:
+        return pack_lots([Kept("1", Rendered([*(i % 1000 for i in range(n)), 0], [True] * (n + 1)), None)], n)[0]
+
     torch.set_num_threads(_threads())
-    config = PHI_4.model_copy(update={"n_layers": n_layers})
+    config = _config(shape)
     base = packed_shape(config, "q4").model
     updates = fresh_updates(config, FUSED, rank=RANK, alpha=2 * RANK, seed=0)
     optim = OptimConfig(peak_lr=1e-4, weight_decay=0.0, spike_sigma=0.0)
-    state = State.begin(adapt(base, updates, trains=True, recompute=True), optim)
+    states = {"recompute": State.begin(thrifty(adapt(base, updates, trains=True)), optim)}
+    if shape == TIMED:
+        states["keep"] = State.begin(adapt(base, updates, trains=True), optim)
     del updates
+    for state in states.values():
+        update(state, chat_objective, [lot(shape.warm)], lr=1e-4, clip=1.0)
     reset_peak_memory()
-    ids = [n % 1000 for n in range(CONTEXT)]
-    lot = pack_lots([Kept("1", Rendered([*ids, 0], [True] * (CONTEXT + 1)), None)], CONTEXT)[0]
+    row, packed = lot(shape.context), packed_bytes(config, "q4") / 1e9
     _say("ready")
-    for _ in sys.stdin:
-        start = time.perf_counter()
-        sums = update(state, chat_objective, [lot], lr=1e-4, clip=1.0)
-        seconds, packed = time.perf_counter() - start, packed_bytes(config, "q4") / 1e9
-        loss = float(sums[0] / sums[1])
-        _say(json.dumps({"seconds": seconds, "peak": peak_memory() / 1e9, "packed": packed, "loss": loss}))
+    for line in sys.stdin:
+        state = states[line.strip()]
+        start, used = time.perf_counter(), time.process_time()
+        sums = update(state, chat_objective, [row], lr=1e-4, clip=1.0)
+        spent = {"seconds": time.perf_counter() - start, "processor": time.process_time() - used}
+        _say(json.dumps(spent | {"peak": peak_memory() / 1e9, "packed": packed, "loss": float(sums[0] / sums[1])}))
 
 
 def _say(line: str) -> None:
@@ -137,4 +173,4 @@ def _say(line: str) -> None:
 
 
 if __name__ == "__main__":
-    take_steps(int(sys.argv[1]))
+    take_steps(Shape(*json.loads(sys.argv[1])))

@@ -35,15 +35,29 @@ model = get_peft_model(base, LoraConfig(r=shape["rank"], lora_alpha=2 * shape["r
 model.train()
 optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-4)
 tokens = torch.arange(shape["context"])[None] % 1000
-sys.stdout.write("ready\n")
-sys.stdout.flush()
-for _ in sys.stdin:
-    start = time.perf_counter()
+
+
+def step() -> float:
+    """One update; its loss."""
     loss = model(input_ids=tokens, labels=tokens).loss
     loss.backward()
     optimizer.step()
     optimizer.zero_grad()
+    return loss.item()
+
+
+step()
+sys.stdout.write("ready\n")
+sys.stdout.flush()
+for line in sys.stdin:
+    if line.strip() == "recompute":
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    else:
+        model.gradient_checkpointing_disable()
+    start, used = time.perf_counter(), time.process_time()
+    loss = step()
+    spent = {"seconds": time.perf_counter() - start, "processor": time.process_time() - used}
     status = Path("/proc/self/status").read_text().splitlines()
     peak = next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) * 1024 / 1e9
-    sys.stdout.write(json.dumps({"seconds": time.perf_counter() - start, "peak": peak, "loss": loss.item()}) + "\n")
+    sys.stdout.write(json.dumps(spent | {"peak": peak, "loss": loss}) + "\n")
     sys.stdout.flush()

@@ -26,6 +26,9 @@ _OPTIONS = (
     click.option("--epochs", type=click.FloatRange(min=0, min_open=True), help="Most passes over the data."),
     click.option("--batch", type=click.IntRange(min=1), help="Examples a step."),
     click.option("--context", "context_len", type=click.IntRange(min=9), help="Longest example in tokens."),
+    click.option(
+        "--recompute/--keep", "recompute", default=None, help="The inside of blocks: less memory, or less time."
+    ),
     click.option("--held-out", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.1, help="A share."),
     click.option("--patience", type=click.IntRange(min=1), default=3, show_default=True, help="Of the early stop."),
     click.option("--beta", type=click.FloatRange(min=0, min_open=True), default=0.1, help="Of DPO."),
@@ -70,7 +73,10 @@ def finetune(model: Path, data: Path, out: Path, look: bool, targets: str, as_js
         if isinstance(job.weights, PackedWeights):
             base = job.weights.header["to"]
         rank = 1 if config.all_parameters else job.of("rank")
-        fits = check_fits(job.weights.config, base, available_memory(), rank=rank, context_len=job.of("context_len"))
+        fits = check_fits(
+            job.weights.config, base, available_memory(), rank=rank, context_len=job.of("context_len"),
+            recompute=None if config.all_parameters else job.of("recompute") == "yes",
+        )  # fmt: skip
         click.echo("\n".join([*job.lines(), f"memory: {readable_size(fits.total)} at most", *_shown(job)]), err=True)
         if look:
             return

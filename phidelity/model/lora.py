@@ -9,14 +9,12 @@ the input multiplies weights opened a stretch of rows at a time, so no float cop
 
 import copy
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd import Function
-from torch.utils.checkpoint import checkpoint
 
 from phidelity.kernels.library import kernels
 from phidelity.model.attention import Attend, Rotation, mixed
@@ -50,7 +48,7 @@ def placed(updates: Updates, device: torch.device | str) -> dict[str, list[Updat
 
 
 class Adapted(nn.Module):
-    """A product with its updates; they are computed first, so that recomputation can stop before the base."""
+    """A product with its updates."""
 
     def __init__(self, base: nn.Module, updates: Sequence[Update], *, trains: bool) -> None:
         super().__init__()
@@ -59,9 +57,9 @@ class Adapted(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., M] -> [..., R]."""
-        added = [update(x) for update in self.updates]
         y = self.base(x)
-        for update, part in zip(self.updates, added, strict=True):
+        for update in self.updates:
+            part = update(x)
             rows = slice(update.start, update.start + part.shape[-1])  # pyright: ignore[reportOperatorIssue, reportArgumentType]
             y[..., rows] += part
         return y
@@ -150,6 +148,7 @@ class _FrozenProduct(Function):
 
 def times(y: Tensor, matrix: nn.Module) -> Tensor:
     """y [..., R] W -> [..., C]: the transpose of the product, packed weights being opened a stretch at a time."""
+    matrix = matrix.linear if isinstance(matrix, Frozen) else matrix
     if not isinstance(matrix, QuantisedLinear):
         return y @ matrix.weight  # pyright: ignore[reportOperatorIssue]
     n_rows, n_columns = matrix.packed.shape
@@ -162,11 +161,10 @@ def times(y: Tensor, matrix: nn.Module) -> Tensor:
     return result.view(*y.shape[:-1], n_columns)
 
 
-def adapt(model: Transformer, updates: Updates, *, trains: bool = False, recompute: bool = False) -> Transformer:
+def adapt(model: Transformer, updates: Updates, *, trains: bool = False) -> Transformer:
     """The network with these updates, over the same memory as `model`, which stays as it is.
 
-    With `trains` the updates are the only parameters that want a gradient; `recompute` has the backward pass compute a
-    block's inside again, all but its last product.
+    With `trains` the updates are the only parameters that want a gradient; model/thrifty.py makes that cheap to keep.
     """
     result = copy.copy(model)
     result._modules = dict(model._modules)
@@ -176,8 +174,6 @@ def adapt(model: Transformer, updates: Updates, *, trains: bool = False, recompu
     if trains:
         model.requires_grad_(False)
         result._modules["head"] = _trainable(model.head)
-    for block in blocks if recompute else ():
-        block.forward = partial(checkpoint, block.forward, use_reentrant=False)
     result.blocks = nn.ModuleList(blocks)
     return result
 

@@ -12,6 +12,8 @@ from pydantic import Field, model_validator
 from phidelity.config import Config
 from phidelity.model.config import PHI_4, ModelConfig, census
 
+BIG = 10**9
+"""Parameters from which on the inside of blocks is computed again, and examples go through one by one (*ours*)."""
 Method = Literal["sft", "dpo"]
 
 
@@ -40,6 +42,8 @@ class FinetuneConfig(Config):
     """Examples a step, about: rows are packed."""
     context_len: int | None = Field(default=None, gt=8)
     """Longest example in tokens; longer ones are dropped."""
+    recompute: bool | None = None
+    """Of an adapter: compute the inside of blocks again in the backward pass instead of keeping it."""
     held_out: float = Field(default=0.1, gt=0, lt=1)
     """Share of the examples that is kept for the held-out loss (*ours*)."""
     patience: int = Field(default=3, gt=0)
@@ -53,8 +57,8 @@ class FinetuneConfig(Config):
 
     @model_validator(mode="after")
     def _whole_or_adapter(self) -> Self:
-        if self.all_parameters and (self.rank or self.alpha):
-            raise ValueError("all parameters were asked for with a rank or alpha, which belong to an adapter")
+        if self.all_parameters and (self.rank or self.alpha or self.recompute is not None):
+            raise ValueError("all parameters were asked for with rank, alpha or recompute, which belong to an adapter")
         return self
 
 
@@ -102,6 +106,10 @@ def choose(
             "" if method == "sft" else "; a tenth for DPO"
         )
         take("lr", config.lr, rate, why)
+        said = None if config.recompute is None else ("yes" if config.recompute else "no")
+        is_big = census(model).total >= BIG
+        why = "the inside of blocks, in the backward pass: " + ("slower by a third, far smaller" if is_big else "small")
+        take("recompute", said, "yes" if is_big else "no", why)
     epochs = 3.0 if n < 2000 else 2.0 if n < 20_000 else 1.0
     take("epochs", config.epochs, epochs, f"at most, over {n:,} examples")
     take("batch", config.batch, max(1, min(16, n // 4)), "examples a step: small steps of few examples are noise")

@@ -12,13 +12,11 @@ from phidelity.data.examples import examples_sha256, read_examples
 from phidelity.model.config import census
 from phidelity.progress import SILENT, Progress
 from phidelity.records import read_json, write_json
-from phidelity.train.choices import Choice, FinetuneConfig, Method, choose
+from phidelity.train.choices import BIG, Choice, FinetuneConfig, Method, choose
 from phidelity.train.examples import Look, describe, prepare
 from phidelity.train.optim import OptimConfig
 
 STARTED = "started.json"
-BIG = 10**9
-"""Parameters from which on the inside of blocks is computed again, and examples go through one by one (*ours*)."""
 
 
 class Job(NamedTuple):

@@ -1,8 +1,9 @@
 """What fine-tuning a model takes in memory and time, by what its base is kept as, before anything is loaded.
 
-Memory is counted: the base, the adapter with gradient and both moments, one row's kept values (the input of every
-block, and the inside of one), logits in chunks, the process. Time is a prediction from two stated assumptions: the
-share of a GPU's peak, and what one CPU thread multiplies a second (both *ours*).
+Memory is counted: the base, the adapter with gradient and both moments, one row's kept values (of an adapter over a big
+model the input of every block and the inside of one, else the inside of all), logits in chunks, the process. Time is a
+prediction from two stated assumptions: the share of a GPU's peak, and what one CPU thread multiplies a second (both
+*ours*).
 """
 
 from collections.abc import Sequence
@@ -13,7 +14,9 @@ from phidelity.checkpoint.packed import packed_bytes
 from phidelity.config import UserError
 from phidelity.model.config import ModelConfig, census
 from phidelity.model.lora import OPENED
+from phidelity.model.thrifty import PIECE
 from phidelity.progress import readable_size
+from phidelity.train.choices import BIG
 from phidelity.train.frozen import CHUNK
 from phidelity.train.plan import ASSUMED_MFU, GPUS, activation_values
 
@@ -48,18 +51,31 @@ class Need(NamedTuple):
         return sum(self)
 
 
-def need(model: ModelConfig, base: str, *, rank: int = 8, context_len: int = 1024, place: str = "cpu") -> Need:
-    """Bytes of fine-tuning with one row of `context_len` at a time, the inside of blocks computed again."""
+def need(
+    model: ModelConfig,
+    base: str,
+    *,
+    rank: int = 8,
+    context_len: int = 1024,
+    place: str = "cpu",
+    recompute: bool | None = None,
+) -> Need:
+    """Bytes of fine-tuning with one row of `context_len` at a time; the inside of blocks by size where nobody says."""
     parts, size = census(model), 2 if base == "bf16" else 4
     held = {"q4": 0, "q8": 0, "bf16": 2, "fp32": 4, "all": 16}[base] * parts.total
     if base in ("q4", "q8"):
         held = packed_bytes(model, "q4" if base == "q4" else "q8") + 4 * OPENED
     learnt = 0 if base == "all" else 16 * adapter_parameters(model, rank)
-    # Kept values, gradients on their way back, and what the allocator keeps of either: measured at phi-4's width.
-    inside = size * context_len * round(2.6 * activation_values(model))
     logits = 2 * 4 * min(CHUNK, context_len) * model.vocab_size
+    if base == "all" or not (parts.total >= BIG if recompute is None else recompute):
+        inside = size * context_len * round(2.6 * activation_values(model)) * model.n_layers
+        return Need(held, learnt, inside + logits, PROCESS[place])
+    # Attention whole and a piece of the feed-forward, gradients on their way back, and what the allocator keeps of
+    # either: 1.3 is fitted to a peak that was measured at phi-4's width.
+    piece = min(PIECE, context_len) if place == "cpu" else context_len
+    values = context_len * (3 * model.d_qkv + 4 * model.d_model) + piece * 9 * model.d_ff
     kept = size * context_len * model.n_layers * model.d_model
-    return Need(held, learnt, kept + max(inside, logits), PROCESS[place])
+    return Need(held, learnt, kept + max(round(1.3 * size * values), logits), PROCESS[place])
 
 
 def adapter_parameters(model: ModelConfig, rank: int, targets: Sequence[str] = FUSED) -> int:
@@ -143,9 +159,11 @@ def page(facts: dict[str, Any]) -> list[str]:
     ]
 
 
-def check_fits(model: ModelConfig, base: str, available: int | None, *, rank: int, context_len: int) -> Need:
+def check_fits(
+    model: ModelConfig, base: str, available: int | None, *, rank: int, context_len: int, recompute: bool | None = None
+) -> Need:
     """What a run needs; one that cannot fit is a `UserError` that names a setting which would."""
-    asked = need(model, base, rank=rank, context_len=context_len)
+    asked = need(model, base, rank=rank, context_len=context_len, recompute=recompute)
     if available is None or asked.total <= available:
         return asked
     told = (
@@ -153,6 +171,9 @@ def check_fits(model: ModelConfig, base: str, available: int | None, *, rank: in
         f"{readable_size(asked.adapter)} of adapter, {readable_size(asked.activations)} for rows of {context_len:,} "
         f"tokens); {readable_size(available)} are free"
     )
+    again = need(model, base, rank=rank, context_len=context_len, recompute=True).total
+    if base != "all" and again < asked.total and again <= available:
+        raise UserError(f"{told}. It would fit with --recompute, and be slower.")
     for length in (context_len // 2, context_len // 4, 512):
         if 256 <= length < context_len and need(model, base, rank=rank, context_len=length).total <= available:
             raise UserError(f"{told}. It would fit with --context {length}.")

@@ -23,6 +23,7 @@ from phidelity.device import training_device
 from phidelity.engine.llm import LLM
 from phidelity.model.attention import CausalAttend
 from phidelity.model.lora import adapt, placed, updates_of
+from phidelity.model.thrifty import thrifty
 from phidelity.model.transformer import Transformer
 from phidelity.progress import Progress
 from phidelity.records import atomic, read_json, write_json
@@ -70,7 +71,8 @@ class Run:
         updates = fresh_updates(
             self.base.model.config, job.targets, rank=job.of("rank"), alpha=job.of("alpha"), seed=job.config.seed
         )
-        return adapt(self.base.model, placed(updates, self._device), trains=True, recompute=job.is_big)
+        model = adapt(self.base.model, placed(updates, self._device), trains=True)
+        return thrifty(model) if job.of("recompute") == "yes" else model
 
     def trained(self, folder: Path) -> Transformer:
         """The model as it was saved in `folder`."""

@@ -15,7 +15,7 @@ from phidelity.config import UserError
 from phidelity.data.batch import Batch
 from phidelity.model.attention import CausalAttend
 from phidelity.model.documents import packed_attend
-from phidelity.model.lora import Frozen, times
+from phidelity.model.lora import times
 from phidelity.model.transformer import Transformer
 from phidelity.train.loop import Loss
 from phidelity.train.objectives import margin_loss
@@ -85,7 +85,7 @@ def checked(loss: Loss, rows: Sequence[str]) -> Loss:
 
 def token_losses(x: Tensor, head: Any, targets: Tensor) -> Tensor:
     """Cross-entropy of each row of x @ head.T: x [N, M], targets [N] -> [N]; the head gets no gradient."""
-    return _TokenLosses.apply(x, head.linear if isinstance(head, Frozen) else head, targets)
+    return _TokenLosses.apply(x, head, targets)
 
 
 class _TokenLosses(Function):
