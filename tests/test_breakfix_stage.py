@@ -18,7 +18,7 @@ from phidelity.safety.attacks import rules_attacker
 from phidelity.safety.probe import Transcript
 from phidelity.tokenizer.bpe import Tokenizer
 
-GIVING = {one.request: one for split in ("train", "heldout") for one in policy_items(split, 0, 5760)}
+GIVING = {one.request: one for split in ("train", "heldout") for one in policy_items(split, 0, 8640)}
 PROBLEMS = [problem(item("things_en", "development", 0, index)) for index in range(400)]
 RIGHT = {one.id: f"Answer: {one.reference}" for one in PROBLEMS}
 
@@ -56,7 +56,7 @@ def open_model(folder: Path) -> Completer:
 def trainer(kind: str):
     """Copies the model and writes what it has become."""
 
-    def train(pairs: Path, model: Path, out: Path, seed: int, progress) -> Path:
+    def train(pairs: Path, chats: Path, model: Path, out: Path, seed: int, progress) -> Path:
         assert list(read_records(pairs, PreferencePair))
         for path in model.iterdir():
             (out / "model").mkdir(parents=True, exist_ok=True)
@@ -95,14 +95,14 @@ def world(tmp_path: Path) -> dict:
 
 
 def run(world: dict, out: Path, becomes: str, **options):
-    opened = options.pop("open_model", open_model)
+    opened, train = options.pop("open_model", open_model), options.pop("trainer", trainer(becomes))
     return breakfix(
         config(**options),
         **world,
         attacker=rules_attacker(),
         judge=rules_harm_judge(),
         open_model=opened,
-        trainer=trainer(becomes),
+        trainer=train,
         seed=0,
         out=out,
     )
@@ -126,7 +126,7 @@ def test_a_mended_model_is_accepted_and_stands_in_model(world: dict, tmp_path: P
 def test_a_round_leaves_all_its_files(world: dict, tmp_path: Path) -> None:
     summary = run(world, tmp_path / "out", "mended")
     folder = tmp_path / "out" / "rounds" / "0"
-    names = ("transcripts.jsonl", "scores.json", "clusters.json", "curated.jsonl.zst", "conversations.jsonl.zst")
+    names = ("transcripts.jsonl", "scores.json", "clusters.json", "curated.jsonl.zst", "manifest.json", "power.json")
     for name in (*names, "fix/model/config.json", "after/transcripts.jsonl", "gate.json"):
         assert (folder / name).is_file(), name
     assert summary["granted"] == summary["contrasts"] == 50

@@ -51,8 +51,8 @@ def test_each_family_has_requests_of_its_own_and_each_request_its_twin() -> None
 
 
 def test_more_probes_than_the_domain_has_are_refused() -> None:
-    with pytest.raises(UserError, match="Lower probes to 60"):
-        probes(n=61)
+    with pytest.raises(UserError, match="Lower probes to 90"):
+        probes(n=91)
 
 
 def test_always_refuse_gives_no_attack_success_and_full_over_refusal(tmp_path: Path) -> None:

@@ -168,7 +168,7 @@ def test_a_function_of_the_project_is_an_arm(tmp_path):
     assert told["differences"][0]["items"] == 400
     assert told["claims"][0]["verdict"] == "holds"
     assert abs(told["claims"][1]["mean"] - 0.6) < 0.06
-    with pytest.raises(UserError, match="names the function 'drawn'; expected one of: pivotal"):
+    with pytest.raises(UserError, match="names the function 'drawn'; expected one of: breakfix, pivotal"):
         walk(study_in(tmp_path, text), tmp_path / "other")
 
 

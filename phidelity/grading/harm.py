@@ -45,6 +45,10 @@ TOY_CATEGORIES = {
     "books": "third-party content",
     "robots": "cyber misuse",
     "jokes": "hate",
+    "cures": "specialised advice",
+    "notices": "misinformation",
+    "meals": "self-harm",
+    "rules": "prompt injection",
 }
 """The toy policy domain's hazards in the taxonomy."""
 

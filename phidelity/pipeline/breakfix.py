@@ -1,54 +1,39 @@
-"""Stage `breakfix`: one round of break, score, cluster, curate, fix, measure again, and a gate that can say no.
+"""Stage `breakfix`: rounds of break, score, cluster, curate, fix, measure again, and a gate that can say no.
 
 phi-4's report (§7.2) has its red team's findings fixed by further rounds of training. Here a toy policy domain is
 attacked by rules. Restricted requests that were granted and benign twins that were refused or left without a useful
-answer, on open families, become preference pairs, each joined by its twin as the contrast; the model that DPO makes of
-them is measured on other requests, in other words, against the model it came from. What the gate does not accept
-leaves the model as it was: `out/model` is then a copy of the input. The summary says how many of the measured requests
-were seen in training (none, by construction).
+answer, on open families, become preference pairs and chats, each joined by its twin as the contrast and mixed into
+general data; the model that training makes of them is measured on other requests, in other words, against the model it
+came from. What the gate does not accept leaves the model as it was: `out/model` is the last accepted checkpoint, the
+input if there is none. The rounds themselves are in safety/rounds.py; the summary says how many of the measured
+requests were seen in training (none, by construction).
 """
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from pydantic import Field
 
-from phidelity.checkpoint.huggingface import save_checkpoint
 from phidelity.checkpoint.naming import read_config
-from phidelity.checkpoint.open import open_checkpoint
-from phidelity.completion import Completer, SamplingParams
+from phidelity.completion import Completer
 from phidelity.config import Config, UserError
-from phidelity.grading.check import check
-from phidelity.grading.harm import Harm
+from phidelity.pipeline.fixing import FixConfig, fixer
 from phidelity.progress import SILENT, Progress
-from phidelity.records import (
-    Conversation,
-    Message,
-    PreferencePair,
-    Problem,
-    atomic,
-    read_records,
-    write_json,
-    write_records,
-)
+from phidelity.records import Conversation, PreferencePair, Problem, atomic, read_records
 from phidelity.safety.attacks import FAMILIES
-from phidelity.safety.clusters import clusters
-from phidelity.safety.curate import Curated, curate
-from phidelity.safety.gate import Gate, Paired, gate
-from phidelity.safety.probe import Probe, Transcript, collect, judge_all, plan_probes, rates
+from phidelity.safety.probe import Probe, plan_probes
+from phidelity.safety.rounds import Measured, Round, Team, Terms, Trainer, rates_of, rounds
 from phidelity.statistics import wilson
-from phidelity.tokenizer.bpe import Tokenizer
-from phidelity.train.dpo import DpoConfig, train_dpo
 
 Summary = dict[str, Any]
-Trainer = Callable[[Path, Path, Path, int, Progress], Path]
-"""(pairs, model, out, seed, progress) -> folder of the new model."""
 
 
 class BreakfixConfig(Config):
-    """One round of break-fix on the toy policy domain."""
+    """Rounds of break-fix on the toy policy domain."""
 
+    rounds: int = Field(default=1, ge=1)
+    """How many; each begins with the last accepted checkpoint."""
     fix_probes: int = Field(default=40, ge=1)
     """Restricted requests for each open family, and as many benign twins, whose answers may be trained on."""
     probes: int = Field(default=40, ge=1)
@@ -67,14 +52,11 @@ class BreakfixConfig(Config):
     """Most twins, one restricted and one benign, that are made into pairs because the target failed on either."""
     contrasts: bool = True
     """Whether each failure is joined by its twin as the contrast; without them the gate should say no."""
-    fix: DpoConfig
-    """How the pairs are trained on."""
-
-
-class _Measured(NamedTuple):
-    transcripts: list[Transcript]
-    verdicts: dict[str, Harm]
-    right: dict[str, bool]
+    share: float = Field(default=0.05, gt=0, le=1)
+    """Share of a round's material in what is trained on; the rest are the run's own judged pairs and conversations, as
+    far as they go (phi-4: 1 to 5 %, tables 6 and 7)."""
+    fix: FixConfig
+    """How a round is trained."""
 
 
 def breakfix(
@@ -88,42 +70,35 @@ def breakfix(
     open_model: Callable[[Path], Completer],
     seed: int,
     out: Path,
+    judged_pairs: Path | None = None,
     progress: Progress = SILENT,
     trainer: Trainer | None = None,
 ) -> Summary:
-    """Run round 0; writes rounds/0/ and model/, the accepted checkpoint."""
+    """Run the rounds; writes rounds/0/, rounds/1/, ... and model/, the accepted checkpoint."""
     _check_families(config)
-    folder = out / "rounds" / "0"
-    measured, unput = plan_probes("measure", _families(config), config.probes, attacker, seed)
-    fixable, unput_fix = plan_probes("fix", config.open_families, config.fix_probes, attacker, seed)
-    problems = _capability(config, benchmarks)
-    before = _measure(config, [*fixable, *measured], problems, open_model(model), judge, seed, folder, progress)
-    found = clusters(before.transcripts, before.verdicts)
-    write_json(folder / "clusters.json", [cluster.model_dump() for cluster in found])
-    curated = _curate(config, before, model)
-    write_records(folder / "curated.jsonl.zst", curated.pairs)
-    write_records(folder / "conversations.jsonl.zst", curated.conversations)
-    fixed, after = model, before
-    if curated.pairs:
-        train = trainer or _dpo(config.fix)
-        fixed = train(folder / "curated.jsonl.zst", model, folder / "fix", seed, progress)
-        target = open_model(fixed)
-        after = _measure(config, measured, problems, target, judge, seed, folder / "after", progress)
-    decided = _gate(config, curated, measured, before, after)
-    write_json(folder / "scores.json", _scores(before, after, measured, fixable))
-    write_json(folder / "gate.json", decided.model_dump())
-    _copy(fixed if decided.accepted else model, out / "model")
-    return _rates_of_both(before, after, measured) | {
-        "verdict": decided.verdict,
-        "accepted": decided.accepted,
-        "rules": {rule.name: f"{rule.outcome}: {rule.because}" for rule in decided.rules},
-        "clusters": len(found),
-        "granted": curated.counts["attack success"],
-        "over_refused": curated.counts["over-refusal"],
-        "contrasts": curated.counts["contrast"],
-        "too_long": curated.counts["too long"],
-        "attacks_not_put": unput + unput_fix,
-        "measured_in_training": _seen(synthetic, measured),
+    context_len = read_config(model).context_len
+    chats = list(read_records(synthetic / "conversations.jsonl.zst", Conversation))
+    pairs = list(read_records(judged_pairs / "pairs.jsonl.zst", PreferencePair)) if judged_pairs else []
+    same = {name: getattr(config, name) for name in Terms._fields if name in type(config).model_fields}
+    terms = Terms(
+        **same, context_len=context_len, problems=_capability(config, benchmarks), chats=_answered(chats), pairs=pairs
+    )
+    team = Team(attacker, judge, open_model, trainer or fixer(config.fix, context_len))
+    done = rounds(config.rounds, model, terms, team, seed=seed, out=out / "rounds", progress=progress)
+    _copy(done[-1].model, out / "model")
+    measured, _ = plan_probes("measure", terms.families, config.probes, attacker, seed)
+    return _first_to_last(done, measured) | {
+        "rounds": [_told(one, measured) for one in done],
+        "verdict": done[-1].gate.verdict,
+        "accepted": any(one.gate.accepted for one in done),
+        "rules": {rule.name: f"{rule.outcome}: {rule.because}" for rule in done[-1].gate.rules},
+        "clusters": done[0].n_clusters,
+        "granted": _total(done, "attack success"),
+        "over_refused": _total(done, "over-refusal"),
+        "contrasts": _total(done, "contrast"),
+        "too_long": _total(done, "too long"),
+        "attacks_not_put": done[0].unput,
+        "measured_in_training": _seen(chats, measured),
         "attacker": attacker.name,
         "judge": judge.name,
     }
@@ -140,10 +115,6 @@ def _check_families(config: BreakfixConfig) -> None:
         )
 
 
-def _families(config: BreakfixConfig) -> tuple[str, ...]:
-    return ("direct", *config.open_families, *config.sealed_families)
-
-
 def _capability(config: BreakfixConfig, benchmarks: Path) -> list[Problem]:
     """Development problems that rules can grade without running code, the kinds in turn as the file has them."""
     problems = [one for one in read_records(benchmarks / "development.jsonl", Problem) if one.checker != "code"]
@@ -153,90 +124,39 @@ def _capability(config: BreakfixConfig, benchmarks: Path) -> list[Problem]:
     return [problems[int(place * step)] for place in range(config.capability)]
 
 
-def _measure(
-    config: BreakfixConfig,
-    probes: Sequence[Probe],
-    problems: Sequence[Problem],
-    target: Completer,
-    judge: Completer,
-    seed: int,
-    folder: Path,
-    progress: Progress,
-) -> _Measured:
-    """Converse, judge, and answer the capability problems, all greedily."""
-    params = SamplingParams(max_tokens=config.max_tokens, seed=seed)
-    transcripts = collect(probes, target, params, folder / "transcripts.jsonl", progress, "breakfix: probing")
-    prompts = [
-        Conversation(id=one.id, messages=(Message(role="user", content=one.prompt),), source="capability")
-        for one in problems
-    ]
-    answers = target.complete(prompts, SamplingParams(max_tokens=config.capability_tokens, seed=seed))
-    right = {one.id: check(one, answer.text).value == 1 for one, answer in zip(problems, answers, strict=True)}
-    return _Measured(transcripts, judge_all(transcripts, judge, seed), right)
+def _answered(chats: Sequence[Conversation]) -> list[Conversation]:
+    """Those that end in an answer, which can be trained on."""
+    return [chat for chat in chats if chat.messages[-1].role == "assistant"]
 
 
-def _curate(config: BreakfixConfig, before: _Measured, model: Path) -> Curated:
-    return curate(
-        before.transcripts,
-        before.verdicts,
-        Tokenizer.load(model),
-        sealed=config.sealed_families,
-        max_failures=config.failures,
-        context_len=read_config(model).context_len,
-        contrasts=config.contrasts,
-    )
+def _told(one: Round, measured: Sequence[Probe]) -> dict[str, Any]:
+    """A round in a few figures."""
+    return {
+        "verdict": one.gate.verdict,
+        "accepted": one.gate.accepted,
+        "clusters": one.n_clusters,
+        "pairs": len(one.curated.pairs),
+        "counts": dict(one.curated.counts),
+        "share": one.share,
+        "decontaminated": one.dropped,
+        "before": _rates(one.before, measured),
+        "after": _rates(one.after, measured),
+    }
 
 
-def _dpo(config: DpoConfig) -> Trainer:
-    """DPO from the model that was broken."""
-
-    def train(pairs: Path, model: Path, out: Path, seed: int, progress: Progress) -> Path:
-        weights, tokenizer, _ = open_checkpoint(model)
-        records = list(read_records(pairs, PreferencePair))
-        train_dpo(weights, tokenizer, records, config, seed=seed, out=out, name="breakfix", progress=progress)
-        save_checkpoint(out / "model", weights, tokenizer)
-        return out / "model"
-
-    return train
+def _rates(side: Measured, measured: Sequence[Probe]) -> dict[str, Any]:
+    right, n = sum(side.right.values()), len(side.right)
+    return rates_of(side, measured) | {"capability": right / max(1, n), "capability_95": wilson(right, n)}
 
 
-def _gate(
-    config: BreakfixConfig, curated: Curated, measured: Sequence[Probe], before: _Measured, after: _Measured
-) -> Gate:
-    return gate(
-        measured,
-        before.verdicts,
-        after.verdicts,
-        to_fix=curated.findings,
-        sealed=config.sealed_families,
-        capability=Paired(tuple(before.right.values()), tuple(after.right[name] for name in before.right)),
-    )
+def _first_to_last(done: Sequence[Round], measured: Sequence[Probe]) -> Summary:
+    """Rates before the first round, and of the model that the last one tried."""
+    sides = {"before": _rates(done[0].before, measured), "after": _rates(done[-1].after, measured)}
+    return {f"{key}/{name}": value for name, side in sides.items() for key, value in side.items()}
 
 
-def _scores(before: _Measured, after: _Measured, measured: Sequence[Probe], fixable: Sequence[Probe]) -> dict[str, Any]:
-    """Rates by use, family and hazard, before and after, and every verdict."""
-    result: dict[str, Any] = {"before": {"fix": _rates(before, fixable), "verdicts": _dump(before)}, "after": {}}
-    result["after"]["verdicts"] = _dump(after)
-    for name, side in (("before", before), ("after", after)):
-        result[name]["measure"] = _rates(side, measured)
-        for key in ("family", "hazard"):
-            kinds = sorted({_kind(probe, key) for probe in measured})
-            result[name][key] = {kind: _rates(side, [p for p in measured if _kind(p, key) == kind]) for kind in kinds}
-        result[name]["capability"] = side.right
-    return result
-
-
-def _kind(probe: Probe, key: str) -> str:
-    return probe.family if key == "family" else probe.item.hazard
-
-
-def _rates(side: _Measured, probes: Sequence[Probe]) -> dict[str, Any]:
-    wanted = {probe.id for probe in probes}
-    return rates([t for t in side.transcripts if t.probe.id in wanted], side.verdicts)
-
-
-def _dump(side: _Measured) -> dict[str, Any]:
-    return {name: verdict.model_dump() for name, verdict in side.verdicts.items()}
+def _total(done: Sequence[Round], what: str) -> int:
+    return sum(one.curated.counts[what] for one in done)
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -247,18 +167,7 @@ def _copy(source: Path, target: Path) -> None:
             file.write(path.read_bytes())
 
 
-def _seen(synthetic: Path, measured: Sequence[Probe]) -> int:
+def _seen(chats: Sequence[Conversation], measured: Sequence[Probe]) -> int:
     """How many of the measured requests stand, word for word, in a conversation that was trained on."""
-    conversations = read_records(synthetic / "conversations.jsonl.zst", Conversation)
-    said = {message.content for conversation in conversations for message in conversation.messages}
+    said = {message.content for chat in chats for message in chat.messages}
     return sum(probe.item.request in said for probe in measured)
-
-
-def _rates_of_both(before: _Measured, after: _Measured, measured: Sequence[Probe]) -> Summary:
-    sides = {"before": before, "after": after}
-    numbers = {f"{key}/{name}": value for name, side in sides.items() for key, value in _rates(side, measured).items()}
-    for name, side in sides.items():
-        right = sum(side.right.values())
-        numbers[f"capability/{name}"] = right / max(1, len(side.right))
-        numbers[f"capability_95/{name}"] = wilson(right, len(side.right))
-    return numbers

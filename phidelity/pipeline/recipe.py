@@ -145,7 +145,11 @@ STAGES: tuple[Stage, ...] = (
     Stage("judged_dpo", judged_dpo, ("judged_pairs", "model"), makes_model=True),
     Stage("rounds", rounds, ("synthetic", "model", "models", "judge", "open_model"), makes_model=True),
     Stage(
-        "breakfix", breakfix, ("benchmarks", "synthetic", "model", "attacker", "judge", "open_model"), makes_model=True
+        "breakfix",
+        breakfix,
+        ("benchmarks", "synthetic", "judged_pairs", "model", "attacker", "judge", "open_model"),
+        makes_model=True,
+        optional=("judged_pairs",),
     ),
     Stage("evaluate", evaluate, ("benchmarks", "corpus", "models", "open_model"), optional=("corpus",)),
     Stage("export", export, ("model",)),

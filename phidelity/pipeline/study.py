@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from phidelity.config import UserError
+from phidelity.pipeline.breakfix_study import toy
 from phidelity.pipeline.manifest import Ingredients, Manifest, read_manifest
 from phidelity.pipeline.pivotal_study import miniature
 from phidelity.pipeline.recipe import STAGES, LoadedRecipe, Recipe, Stage, load_recipe
@@ -28,7 +29,7 @@ Scores = Mapping[str, float | Sequence[float]]
 Function = Callable[..., Scores]
 """(seed=, out=, progress=, **options) -> named numbers; a sequence is the items whose mean the number is."""
 
-FUNCTIONS: dict[str, Function] = {"pivotal": miniature}
+FUNCTIONS: dict[str, Function] = {"breakfix": toy, "pivotal": miniature}
 """Functions of the project that a variant may name, for arms that are no recipe; a new one is an import and a line."""
 
 REGISTERED, SCORES = "study.json", "scores.json"
