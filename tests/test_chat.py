@@ -4,6 +4,7 @@ import json
 import random
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -141,7 +142,7 @@ def test_chats_have_the_published_ids(phi_4: Tokenizer, turns, prompt: bool, ids
     assert render(messages, phi_4, generation_prompt=prompt).ids == ids
 
 
-def in_transformers(tokenizer: Tokenizer, folder: Path, *, strips: bool) -> Callable[..., list[int]]:
+def in_transformers(tokenizer: Tokenizer, folder: Path, *, strips: bool) -> Callable[..., Any]:
     """transformers' `apply_chat_template` on our files; `strips` sets the flags of the published special tokens."""
     from transformers import PreTrainedTokenizerFast
 
@@ -153,7 +154,7 @@ def in_transformers(tokenizer: Tokenizer, folder: Path, *, strips: bool) -> Call
     path.write_text(json.dumps(data), encoding="utf-8")
     theirs = PreTrainedTokenizerFast.from_pretrained(folder)
     return lambda messages, **options: theirs.apply_chat_template(
-        plain(messages), tokenize=True, return_dict=False, **options
+        plain(messages), **{"tokenize": True, "return_dict": False} | options
     )
 
 
@@ -185,3 +186,36 @@ def test_a_thousand_chats_are_rendered_as_by_transformers(tmp_path: Path) -> Non
 @pytest.mark.parity
 def test_ten_thousand_chats_are_rendered_as_by_transformers(phi_4: Tokenizer, tmp_path: Path) -> None:
     check_chats(phi_4, tmp_path, 10_000)
+
+
+GENERATING = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}<|im_sep|>{% if message['role'] == 'assistant' %}"
+    "{% generation %}{{ message['content'] + '<|im_end|>' }}{% endgeneration %}"
+    "{% else %}{{ message['content'] + '<|im_end|>' }}{% endif %}{% endfor %}"
+)
+"""The published layout, with what the assistant generates marked for transformers."""
+
+
+def check_masks(tokenizer: Tokenizer, folder: Path, n: int) -> None:
+    """`n` chats of which no text names a special token: ids and what is trained, as transformers finds it."""
+    theirs = in_transformers(tokenizer, folder, strips=False)
+    told = {"return_dict": True, "return_assistant_tokens_mask": True, "chat_template": GENERATING}
+    rng, n_trained = random.Random(1), 0
+    for i in range(n):
+        chat = a_chat(rng)
+        while any(name in message.content for message in chat for name in SPECIALS):
+            chat = [one.model_copy(update={"content": a_text(rng)}) for one in chat]
+        ids, mask = render(chat, tokenizer)
+        found = theirs(chat, **told)
+        assert (ids, mask) == (found["input_ids"], found["assistant_masks"]), i
+        n_trained += sum(mask)
+    assert n_trained > n
+
+
+def test_two_hundred_chats_are_trained_where_transformers_says(tmp_path: Path) -> None:
+    check_masks(SMALL, tmp_path, 200)
+
+
+@pytest.mark.parity
+def test_ten_thousand_chats_are_trained_where_transformers_says(phi_4: Tokenizer, tmp_path: Path) -> None:
+    check_masks(phi_4, tmp_path, 10_000)

@@ -34,7 +34,7 @@ def test_turns_are_trained_by_weight_or_all_or_the_last_alone() -> None:
 def test_chats_that_train_nothing_are_counted_and_many_of_them_are_an_error() -> None:
     nothing = chat(weights=(1, 0, 1, 0))
     rows, dropped = encode([chat()] * 100 + [nothing], TOKENIZER, 99)
-    assert (len(rows), dropped) == (100, {"too long": 0, "nothing trained": 1})
+    assert (len(rows), dropped) == (100, {"too long": 0, "nothing trained": 1, "ends mid-turn": 0})
     with pytest.raises(UserError, match="Of 3 conversations 1 train nothing"):
         encode([chat(), chat(), nothing], TOKENIZER, 99)
 

@@ -2,8 +2,8 @@
 
 Ids and mask are written together by the chat renderer; a conversation may weigh its turns, and `turns` may leave all
 but the last untrained. Conversations are packed whole, best fit first, and do not see each other. Those that do not
-fit the context, or in which nothing is trained, are dropped and counted. With `[sft.known]` the model is asked facts
-first, and chats by the three rules of appendix A.1 are added.
+fit the context, in which nothing is trained, or that end with another's turn are dropped and counted. With
+`[sft.known]` the model is asked facts first, and chats by the three rules of appendix A.1 are added.
 """
 
 from collections.abc import Callable
@@ -110,8 +110,11 @@ def encode(
     conversations: list[Conversation], tokenizer: Tokenizer, context_len: int, *, last_only: bool = False
 ) -> tuple[list[Rendered], dict[str, int]]:
     """Ids and masks of the conversations that can be trained on, and how many cannot, by reason."""
-    rows, dropped = [], {"too long": 0, "nothing trained": 0}
+    rows, dropped = [], {"too long": 0, "nothing trained": 0, "ends mid-turn": 0}
     for conversation in conversations:
+        if [message.role for message in conversation.messages[-1:]] != ["assistant"]:
+            dropped["ends mid-turn"] += 1
+            continue
         rendered = render(conversation.messages, tokenizer, weights=_weights(conversation, last_only))
         if len(rendered.ids) - 1 > context_len:
             dropped["too long"] += 1
@@ -119,10 +122,12 @@ def encode(
             dropped["nothing trained"] += 1
         else:
             rows.append(rendered)
-    if not rows or dropped["nothing trained"] > MAX_DROPPED * len(conversations):
+    useless = dropped["nothing trained"] + dropped["ends mid-turn"]
+    if not rows or useless > MAX_DROPPED * len(conversations):
         raise UserError(
-            f"Of {len(conversations)} conversations {dropped['nothing trained']} train nothing and "
-            f"{dropped['too long']} exceed {context_len} tokens; expected chats with assistant turns. Look at the data."
+            f"Of {len(conversations)} conversations {dropped['nothing trained']} train nothing, "
+            f"{dropped['ends mid-turn']} end mid-turn and {dropped['too long']} exceed {context_len} tokens; expected "
+            "chats that end with the assistant. Look at the data."
         )
     return rows, dropped
 
