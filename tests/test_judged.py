@@ -1,3 +1,4 @@
+import json
 import random
 
 import pytest
@@ -6,7 +7,7 @@ from preference_world import TOKENIZER, TabularCompleter, files_of, speaker, wri
 from phidelity.completion import SamplingParams, ScriptedCompleter
 from phidelity.config import UserError
 from phidelity.grading.judge import Duel, Verdict, read_case, rules_judge
-from phidelity.pipeline.judged_pairs import JudgedPairsConfig, judged_pairs
+from phidelity.pipeline.judged_pairs import JudgedPairsConfig, OtherConfig, judged_pairs
 from phidelity.preference.audit import audit, error_rate, known_couples
 from phidelity.preference.judged import Both, JudgedConfig, Response, better, judged_pairs_of, settle
 from phidelity.preference.known import KnownConfig
@@ -254,6 +255,26 @@ def test_another_model_answers_in_its_own_words_and_with_the_ids_of_the_policy()
     (said,) = other.complete([asked.questions["p"].prompt], SamplingParams())
     assert TOKENIZER.decode(said.tokens) == "It is 7.\nAnswer: 7<|im_end|>"
     assert [message.content for message in seen[0]] == ["sum question 1"]
+
+
+def test_a_model_behind_an_endpoint_answers_beside_the_policy(endpoint, tmp_path):
+    def script(place, body):
+        text = f"I think so {place}.\nAnswer: 7"
+        choice = {"message": {"content": text}, "finish_reason": "stop"}
+        usage = {"prompt_tokens": 1, "completion_tokens": 1}
+        return 200, {}, json.dumps({"choices": [choice], "usage": usage}).encode()
+
+    endpoint.script = script
+    other = OtherConfig(url=endpoint.url, model="maker/large")
+    config = CONFIG.model_copy(update={"older": (), "others": (other,)})
+    summary = run_stage(tmp_path, rules_judge(), config)
+    assert summary["models"] == ["policy", "maker/large"]
+    assert len(endpoint.seen) == 8 * 4
+    assert all("messages" in body for _, body, _ in endpoint.seen)
+    pairs = [one for one in read_records(tmp_path / "out/pairs.jsonl.zst", PreferencePair) if one.kind == "full"]
+    theirs = [one for one in pairs if one.meta["chosen"]["model"] == "maker/large"]
+    assert theirs
+    assert all(TOKENIZER.decode(one.chosen).endswith("Answer: 7<|im_end|>") for one in theirs)
 
 
 def test_an_unknown_older_stage_is_refused_with_the_choices(tmp_path):

@@ -14,8 +14,9 @@ import pytest
 from conftest import tree_hashes
 from toy_road import STAGES, CountConfig, FitConfig, ToyRecipe, WeighConfig, toy
 
+from phidelity.completion import SamplingParams
 from phidelity.config import UserError
-from phidelity.pipeline.recipe import CompleterConfig
+from phidelity.pipeline.recipe import CompleterConfig, Stage
 from phidelity.pipeline.run import run
 from phidelity.pipeline.status import is_locked, locked, resolve_model, seconds_so_far, status
 
@@ -148,6 +149,20 @@ def test_a_table_left_out_is_a_stage_skipped(tmp_path):
 def test_the_judge_of_the_recipe_is_handed_over(tmp_path):
     recipe = ToyRecipe(name="toy", judge=CompleterConfig(kind="rules"), judge_it=WeighConfig())
     assert run(recipe, tmp_path, stages=STAGES)[0].summary == {"judge": "rules"}
+
+
+def test_a_judge_behind_an_endpoint_is_asked_nothing_twice(endpoint, tmp_path):
+    def judge_it(config, *, judge, seed, out, progress=None):
+        return {"said": [one.text for one in judge.complete(["one", "two"], SamplingParams())]}
+
+    recipe = ToyRecipe(
+        name="toy", judge=CompleterConfig(kind="endpoint", url=endpoint.url, model="m"), judge_it=WeighConfig()
+    )
+    stages = (Stage("judge_it", judge_it, ("judge",)),)
+    first = run(recipe, tmp_path, stages=stages)[0].summary
+    again = run(recipe, tmp_path, stages=stages, force=("judge_it",))[0].summary
+    assert (again, len(endpoint.seen)) == (first, 2)
+    assert len((tmp_path / "answers" / "judge.jsonl").read_text().splitlines()) == 2
 
 
 def test_an_unknown_stage_is_refused(tmp_path):

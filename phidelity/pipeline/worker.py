@@ -42,10 +42,11 @@ from phidelity.train.parallel import World
 
 log = logging.getLogger(__name__)
 
-ANSWERS = Path("answers") / "teacher.jsonl"
-"""What a teacher was asked and said, beside the stages: --force makes a stage again, and pays for nothing twice."""
-REQUESTS = ANSWERS.with_name("requests.jsonl")
-"""Each try of a request to the teacher: when, status, seconds, tokens; no prompt and no key."""
+ANSWERS = Path("answers")
+"""What a teacher, or a judge behind an endpoint, was asked and said, beside the stages: --force makes a stage again and
+pays for nothing twice."""
+REQUESTS = {"teacher": "requests.jsonl", "judge": "judge_requests.jsonl"}
+"""Each try of a request: when, status, seconds, tokens; no prompt and no key."""
 
 
 class Worker:
@@ -107,12 +108,14 @@ class Worker:
 
     @contextmanager
     def arguments(self, step: Step) -> Iterator[dict[str, Any]]:
-        """The keyword arguments of the stage's function: folders, tables, and who answers; a teacher's are kept."""
-        arguments = self._arguments(step)
+        """The keyword arguments of the stage's function: folders, tables, and who answers; what is paid for is kept."""
+        arguments, answers = self._arguments(step), step.folder.parent / ANSWERS
         with ExitStack() as held:
-            if teacher := arguments.get("teacher"):
-                kept = held.enter_context(closing(CachedCompleter(teacher, step.folder.parent / ANSWERS)))
-                arguments["teacher"] = _accounted(kept, step.folder.parent / REQUESTS)
+            for role, log_file in REQUESTS.items():
+                asked = arguments.get(role)
+                if asked and (role == "teacher" or isinstance(asked, HttpCompleter)):
+                    kept = held.enter_context(closing(CachedCompleter(asked, answers / f"{role}.jsonl")))
+                    arguments[role] = _accounted(kept, answers / log_file)
             yield arguments
 
     def _arguments(self, step: Step) -> dict[str, Any]:
