@@ -13,6 +13,7 @@ from phidelity.checkpoint.weights import file_digest
 from phidelity.completion import Completion, SamplingParams
 from phidelity.config import UserError
 from phidelity.engine.llm import LLM, open_model
+from phidelity.engine.stream import said_text
 from phidelity.model.attention import CausalAttend
 from phidelity.model.config import ModelConfig
 from phidelity.model.transformer import Transformer
@@ -142,7 +143,8 @@ def test_generation_ends_at_either_end_token_and_text_lacks_it() -> None:
     ended = [completion for completion in completions if completion.finish_reason == "stop"]
     assert {completion.tokens[-1] for completion in ended} == {TOKENIZER.im_end, TOKENIZER.endoftext}
     for completion in completions:
-        assert completion.text == TOKENIZER.decode(without_end(completion))
+        assert completion.text == said_text(TOKENIZER, without_end(completion))
+        assert not any(name in completion.text for name in TOKENIZER.special_ids)
         assert completion.usage.completion_tokens == len(completion.tokens) == len(completion.logprobs)
         assert not {TOKENIZER.im_end, TOKENIZER.endoftext} & set(completion.tokens[:-1])
         assert max(completion.tokens) < TOKENIZER.vocab_size

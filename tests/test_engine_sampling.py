@@ -311,6 +311,8 @@ def test_tokens_that_the_tokenizer_lacks_are_refused() -> None:
 class Even:
     """Allows even tokens, and in the end token 1 alone."""
 
+    is_broken = False
+
     def mask(self, said: Sequence[int]) -> np.ndarray:
         return np.arange(V) == 1 if len(said) > 1 else np.arange(V) % 2 == 0
 

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from phidelity.engine.stream import TextStream
+from phidelity.engine.stream import TextStream, said_text
 from phidelity.tokenizer.bpe import train
 
 TOKENIZER = train(["plain words"] * 2, 360)
@@ -38,7 +38,7 @@ class Pieces:
     """A tokenizer whose tokens are the given bytes."""
 
     def __init__(self, pieces: list[bytes]) -> None:
-        self.pieces = pieces
+        self.pieces, self.special_ids = pieces, dict[str, int]()
 
     def token_bytes(self, token: int) -> bytes:
         return self.pieces[token]
@@ -90,3 +90,10 @@ def test_of_two_stop_strings_the_one_that_is_complete_first_cuts() -> None:
 
 def test_the_earliest_of_several_stop_strings_cuts() -> None:
     assert "".join(pieces(b"one two three", ("three", "two"))) == "one "
+
+
+def test_special_tokens_leave_no_text() -> None:
+    end, cat = TOKENIZER.special_ids["<|endoftext|>"], TOKENIZER.encode("plain")
+    stream = TextStream(TOKENIZER)
+    assert "".join(map(stream.push, [end, *cat, end])) + stream.finish() == "plain"
+    assert said_text(TOKENIZER, [end, *cat, end]) == "plain"

@@ -208,3 +208,15 @@ def test_an_engine_that_nobody_holds_is_let_go() -> None:
         time.sleep(0.05)
         gc.collect()
     assert gone() is None
+
+
+def test_listeners_are_told_of_tokens_alone_not_of_the_steps_of_a_prompt() -> None:
+    llm = LLM(model(), TOKENIZER, "told")
+    llm.warm()
+    assert llm.engine
+    llm.engine.runner.budget = 32  # so that the prompt takes several steps
+    told: list[int] = []
+    request = llm.submit((65,) * 200, WARM.model_copy(update={"max_tokens": 5}), on_news=lambda: told.append(1))
+    request.result(30)
+    llm.close()
+    assert len(told) == 5

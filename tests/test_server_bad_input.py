@@ -18,7 +18,7 @@ from conftest import phi_process
 from server_world import NAME, Running, error_of, fresh_llm, post, raw, served, status_of
 
 from phidelity.config import UserError
-from phidelity.server import run
+from phidelity.server import events, guard, run
 from phidelity.server.auth import read_keys
 
 CHAT = "/v1/chat/completions"
@@ -39,8 +39,8 @@ def server() -> Iterator[Running]:
         (b"", "body"),
         (b"{", "not valid JSON"),
         (b'{"messages": [}', "not valid JSON"),
-        (b"[" * 100_000, "body"),
-        (b'{"a":' * 50_000 + b"1" + b"}" * 50_000, "body"),
+        (b"[" * 10_000, "recursion limit"),
+        (b'{"a":' * 10_000 + b"1" + b"}" * 10_000, "recursion limit"),
         (b'{"messages": "\xff\xfe"}', "body"),
         (b"\x00\x01\x02", "not valid JSON"),
         (b"null", "body"),
@@ -74,7 +74,8 @@ def test_half_characters_are_replaced(server: Running) -> None:
     assert status_of(raw(server.port, post(CHAT, body))) == 400
 
 
-def test_a_body_of_100_mb_is_cut_off_before_it_is_sent(server: Running) -> None:
+def test_a_body_of_100_mb_is_refused_and_cut_off(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard, "LINGER", 0.1)
     announced = raw(server.port, post(CHAT, b"{", length=100_000_000))
     assert status_of(announced) == 413
     assert error_of(announced)["code"] == "body_too_large"
@@ -94,8 +95,15 @@ def test_a_body_of_100_mb_is_cut_off_before_it_is_sent(server: Running) -> None:
             pass
         with suppress(OSError):
             received = connection.recv(1 << 16)
-    assert sent < 50_000_000
+    assert sent < 104_000_000
     assert not received or status_of(received) == 413
+
+
+def test_whoever_sends_100_mb_sees_why_not(server: Running) -> None:
+    for body in (b" " * 100_000_000, (b" " * 1_000_000 for _ in range(100))):
+        reply = httpx.post(server.url + CHAT, content=body, headers={"Content-Type": "application/json"})
+        assert reply.status_code == 413
+        assert reply.json()["error"]["code"] == "body_too_large"
 
 
 def test_a_body_that_comes_too_slowly_is_a_408(server: Running) -> None:
@@ -173,8 +181,8 @@ def test_a_client_that_leaves_at_any_stage_costs_nothing(server: Running, stream
 
 
 def test_a_reader_that_takes_nothing_is_left_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run.Connection, "stuck", 1.0)
-    monkeypatch.setattr(run.Connection, "idle", 0.5)
+    monkeypatch.setattr(events, "STUCK", 1.0)
+    monkeypatch.setattr(events, "LAST", 0.5)
     with served() as running:
         body = {
             **ASKED,

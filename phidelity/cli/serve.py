@@ -1,5 +1,6 @@
 """`phi serve`: a model behind OpenAI's API, and a page to talk with it."""
 
+import socket
 import sys
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ _OPTIONS = (
     click.option("--name", help="What clients call the model. [default: from its path]"),
     click.option("--api-key-file", type=FILE, help="Keys that open the server, one a line: sha256:DIGEST or the key."),
     click.option("--insecure", is_flag=True, help="Listen to other machines without a key."),
+    click.option("--allow-host", multiple=True, metavar="NAME", help="Another name of this server, without keys."),
     click.option("--cors-origin", multiple=True, metavar="ORIGIN", help="A site whose pages may call the server."),
     click.option("--queue", type=click.IntRange(min=0), default=256, show_default=True, help="Answers that may wait."),
     click.option("--timeout", type=click.FloatRange(min=0), default=1800, show_default=True, help="Seconds a request."),
@@ -55,6 +57,7 @@ def serve(
     name: str | None,
     api_key_file: Path | None,
     insecure: bool,
+    allow_host: tuple[str, ...],
     cors_origin: tuple[str, ...],
     queue: int,
     timeout: float,
@@ -85,14 +88,13 @@ def serve(
         raise UserError(f"{served!r} names the model and an adapter; expected two names. Give another --name.")
     load = loader(where, memory, cache, device, adapters=named, **kept_prefixes(prefix_cache, prefix_cache_size))
     url = run.url_of(listener)
-    is_local = "127.0.0.1" in url or "[::1]" in url
     settings = Settings(
         name=served,
         adapters=tuple(named),
         notice=described(where, census(look(where).config).total),
         keys=keys,
         origins=cors_origin,
-        hosts=("127.0.0.1", "localhost", "[::1]", host) if is_local and not keys and not insecure else (),
+        hosts=() if keys else ("localhost", host, socket.gethostname(), *allow_host),
         queue=queue,
         timeout=timeout,
     )

@@ -28,6 +28,8 @@ class Engine:
     ) -> None:
         self.runner = runner
         self.scheduler = Scheduler(runner, spill, propose)
+        self.spoke: list[Sequence] = []
+        """Those that took a token in the last step."""
         self._sample = Sampler(n_known)
 
     @property
@@ -46,6 +48,7 @@ class Engine:
 
     def step(self) -> list[Sequence]:
         """Compute what is next; the sequences that ended."""
+        self.spoke = []
         ended = self._cancelled()
         chunks = self.scheduler.plan()
         if chunks:
@@ -96,6 +99,7 @@ class Engine:
 
     def _draw(self, drawing: list[tuple[Sequence, int]], logits: Tensor) -> None:
         """Draw at one place of each sequence, or at all places of its draft, and keep what follows."""
+        self.spoke = [sequence for sequence, _ in drawing]
         sequences = [sequence for sequence, n in drawing for _ in range(n)]
         ahead = None
         if len(sequences) > len(drawing):

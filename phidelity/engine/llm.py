@@ -31,7 +31,7 @@ from phidelity.engine.runner import Runner
 from phidelity.engine.sequence import Sequence
 from phidelity.engine.speculation import Speculator, measure
 from phidelity.engine.spill import BUDGET, Spill
-from phidelity.engine.stream import TextStream
+from phidelity.engine.stream import TextStream, said_text
 from phidelity.engine.worker import Request, Worker
 from phidelity.model.dense import dense
 from phidelity.model.lora import adapt, placed
@@ -223,7 +223,7 @@ class LLM:
         said = tokens[:-1] if tokens and tokens[-1] in sequence.end_ids else tokens
         asks = sequence.params
         return Completion(
-            text=sequence.shown if sequence.text else self.tokenizer.decode(said),
+            text=sequence.shown if sequence.text else said_text(self.tokenizer, said),
             tokens=tokens,
             logprobs=tuple(sequence.logprobs),
             finish_reason=sequence.finish_reason,

@@ -22,6 +22,9 @@ from phidelity.kernels.library import kernels
 class Allowed(Protocol):
     """Holds one answer to a grammar; belongs to one sequence and is asked by the engine's thread alone."""
 
+    is_broken: bool
+    """Whether the answer was ended because nothing could follow, though it was not whole."""
+
     def mask(self, said: Sequence[int]) -> np.ndarray:
         """Which of the known tokens may follow the answer so far, as booleans [n_known]; at least one may.
 

@@ -2,6 +2,7 @@
 
 The stop string that is complete first cuts, of two that end together the longer one; so the text does not depend on how
 it is split into tokens. Bytes that are no UTF-8 become replacement characters, as when all are decoded at once.
+Special tokens are not text and leave none.
 """
 
 import codecs
@@ -15,13 +16,15 @@ class TextStream:
 
     def __init__(self, tokenizer: Tokenizer, stop: Sequence[str] = ()) -> None:
         self.is_stopped = False
-        self._tokenizer = tokenizer
+        self._tokenizer, self._specials = tokenizer, frozenset(tokenizer.special_ids.values())
         self._stop = tuple(stop)
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         self._held = ""
 
     def push(self, token: int) -> str:
         """Text that is certain after one more token; sets `is_stopped` when a stop string is complete."""
+        if token in self._specials:
+            return ""
         return self._emit(self._decoder.decode(self._tokenizer.token_bytes(token)))
 
     def finish(self) -> str:
@@ -41,6 +44,12 @@ class TextStream:
         n_held = max((_overlap(text, stop) for stop in self._stop), default=0)
         self._held = text[len(text) - n_held :]
         return text[: len(text) - n_held]
+
+
+def said_text(tokenizer: Tokenizer, tokens: Sequence[int]) -> str:
+    """The text of a whole answer, as a stream of its tokens would give it."""
+    specials = frozenset(tokenizer.special_ids.values())
+    return tokenizer.decode(token for token in tokens if token not in specials)
 
 
 def _overlap(text: str, stop: str) -> int:

@@ -215,8 +215,8 @@ class Worker:
         return ended
 
     def _tell(self, ended: list[Sequence]) -> None:
-        running = self.engine.scheduler.running if self.engine else []
-        for call in [one.on_token for one in running if one.on_token] + [one.on_end for one in ended if one.on_end]:
+        spoke = [one for one in self.engine.spoke if not one.finish_reason] if self.engine else []
+        for call in [one.on_token for one in spoke if one.on_token] + [one.on_end for one in ended if one.on_end]:
             try:
                 call()
             except Exception:

@@ -115,6 +115,11 @@ class Answer:
         return [choice.request for choice in self._choices if choice.request]
 
     @property
+    def seconds_left(self) -> float:
+        """Until its time is over; infinite where there is no limit."""
+        return self._deadline - time.perf_counter()
+
+    @property
     def is_left(self) -> bool:
         """Whether the client has gone."""
         return self._is_left
@@ -147,9 +152,9 @@ class Answer:
                     continue
                 has_news = True
                 if piece.tokens:
-                    now = time.perf_counter()
+                    now, n = time.perf_counter(), len(piece.tokens)
                     if choice in last:
-                        self._metrics.observe("inter_token_latency", now - last[choice])
+                        self._metrics.observe("inter_token_latency", (now - last[choice]) / n, n)
                     last[choice] = now
                 if piece.finish_reason:
                     del live[choice]
@@ -204,14 +209,17 @@ class Answer:
         }
 
     def progress(self) -> tuple[int, int]:
-        """Prompt tokens computed so far, and all of them, while no choice has spoken; else (0, 0)."""
+        """Prompt tokens computed so far, and all of them, while no choice has spoken; else (0, 0).
+
+        The choices of one prompt compute it once: the furthest of them counts.
+        """
         if any(choice.first for choice in self._choices):
             return 0, 0
-        requests = self.requests
-        return (
-            sum(min(one.sequence.n_cached, one.prompt_tokens) for one in requests),
-            sum(one.prompt_tokens for one in requests),
-        )
+        done: dict[int, tuple[int, int]] = {}
+        for one in self.requests:
+            read, of = min(one.sequence.n_cached, one.prompt_tokens), one.prompt_tokens
+            done[id(one.sequence.prompt)] = max(done.get(id(one.sequence.prompt), (0, 0)), (read, of))
+        return sum(read for read, _ in done.values()), sum(of for _, of in done.values())
 
     def close(self) -> None:
         """Cancel what runs, count what was done, free the places; again is fine."""
@@ -245,7 +253,7 @@ class Answer:
                 request.cancel()
 
     def _check_time(self) -> None:
-        if time.perf_counter() > self._deadline:
+        if self.seconds_left < 0:
             self._cancel()
             raise ApiError(504, "The request took longer than this server allows (--timeout).", code="timeout")
 
@@ -257,3 +265,6 @@ def check_end(request: Request) -> None:
         raise ApiError(500, f"The engine could not go on: {request.sequence.error}.", code="engine_error")
     if reason == "cancelled":
         raise ApiError(503, "The server is shutting down; ask again elsewhere or later.", headers={"Retry-After": "5"})
+    if request.sequence.allowed and request.sequence.allowed.is_broken:
+        told = "The grammar of this schema or these tools found no way on; what was said is no whole JSON. Simplify it."
+        raise ApiError(400, told, code="invalid_json_schema")

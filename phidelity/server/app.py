@@ -1,21 +1,22 @@
 """The routes: which path answers what. FastAPI reads bodies by their types and writes the OpenAPI document of them."""
 
-from collections.abc import Sequence
+import asyncio
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
 from phidelity.config import UserError
 from phidelity.model.config import census
-from phidelity.records import whole_characters
 from phidelity.server import chats, messages, responses, texts
 from phidelity.server.errors import ApiError, on_error
+from phidelity.server.events import to_json
 from phidelity.server.guard import Guard
+from phidelity.server.openapi import document
 from phidelity.server.protocol import (
     Body,
     ChatRequest,
@@ -24,6 +25,7 @@ from phidelity.server.protocol import (
     TextRequest,
     TokenizeRequest,
 )
+from phidelity.server.reading import read
 from phidelity.server.responses import ResponsesRequest
 from phidelity.server.service import Service
 
@@ -47,7 +49,8 @@ def make_app(service: Service) -> Any:
         title="Phidelity", version="1", docs_url=None, redoc_url=None,
         description="OpenAI's API in front of one model. " + service.settings.notice,
     )  # fmt: skip
-    for kind in (ApiError, UserError, HTTPException, RequestValidationError, Exception):
+    app.openapi = lambda: document(app)
+    for kind in (ApiError, UserError, HTTPException, Exception):
         app.add_exception_handler(kind, on_error)  # pyright: ignore[reportArgumentType]
     _add_generation(app, service)
     _add_tokens(app, service)
@@ -64,53 +67,60 @@ def make_app(service: Service) -> Any:
 
 def _add_generation(app: FastAPI, service: Service) -> None:
     @app.post("/v1/chat/completions", tags=["generation"], response_model=None)
-    async def chat_completions(body: ChatRequest, request: Request) -> Response:
+    async def chat_completions(request: Request) -> Response:
         """Answer a chat, whole or as a stream."""
+        body = await read(request, ChatRequest)
         return await chats.chat(service.of(body.model), body, request, warning(body))
 
     @app.post("/v1/completions", tags=["generation"], response_model=None)
-    async def completions(body: TextRequest, request: Request) -> Response:
+    async def completions(request: Request) -> Response:
         """Continue texts or token ids; with `echo` and `logprobs` the prompt is scored."""
+        body = await read(request, TextRequest)
         return await texts.text(service.of(body.model), body, request, warning(body))
 
     @app.post("/v1/responses", tags=["generation"], response_model=None)
-    async def responses_(body: ResponsesRequest, request: Request) -> Response:
+    async def responses_(request: Request) -> Response:
         """Answer a text or messages; nothing is kept between requests."""
+        body = await read(request, ResponsesRequest)
         return await responses.respond(service.of(body.model), body, request, warning(body))
 
 
 def _add_tokens(app: FastAPI, service: Service) -> None:
     @app.post("/tokenize", tags=["tokens"], response_model=None)
-    async def tokenize(body: TokenizeRequest) -> Response:
+    async def tokenize(request: Request) -> Response:
         """Ids of a text, or of a chat as the model reads it."""
+        body = await read(request, TokenizeRequest)
         service.of(body.model).check_model(body.model)
         llm = service.llm
         given = [one for one in (body.prompt, body.content, body.messages) if one is not None]
         if len(given) != 1:
             raise ApiError(400, f"{len(given)} of prompt, content and messages were given; expected one of them.")
-        if isinstance(given[0], str):
-            ids: Sequence[int] = llm.tokenizer.encode(whole_characters(given[0]))
-        else:
-            ids = _chat_ids(service, body.messages or [], body.add_generation_prompt)
-        found = {"tokens": list(ids), "count": len(ids), "max_model_len": llm.context_len}
-        return JSONResponse(found, headers=warning(body))
+        text, add_turn = given[0], body.add_generation_prompt
+
+        def ids() -> bytes:
+            found = llm.tokenizer.encode(text) if isinstance(text, str) else _chat_ids(service, text, add_turn)
+            return to_json({"tokens": found, "count": len(found), "max_model_len": llm.context_len}).encode()
+
+        return Response(await asyncio.to_thread(ids), headers=warning(body), media_type="application/json")
 
     @app.post("/detokenize", tags=["tokens"], response_model=None)
-    async def detokenize(body: DetokenizeRequest) -> Response:
+    async def detokenize(request: Request) -> Response:
         """Text of ids; special tokens by name."""
+        body = await read(request, DetokenizeRequest)
         service.of(body.model).check_model(body.model)
         tokenizer = service.llm.tokenizer
         if beyond := [token for token in body.tokens if token >= tokenizer.vocab_size]:
             told = f"tokens names {beyond[0]}; this model has 0 to {tokenizer.vocab_size - 1}."
             raise ApiError(400, told, param="tokens", code="invalid_value")
-        said = tokenizer.decode(body.tokens)
+        said = await asyncio.to_thread(tokenizer.decode, body.tokens)
         return JSONResponse({"prompt": said, "content": said}, headers=warning(body))
 
     @app.post("/apply-template", tags=["tokens"], response_model=None)
-    async def apply_template(body: TemplateRequest) -> Response:
+    async def apply_template(request: Request) -> Response:
         """A chat as the text that the model reads, for a person to look at; ids are the truth (POST /tokenize)."""
+        body = await read(request, TemplateRequest)
         service.of(body.model).check_model(body.model)
-        ids = _chat_ids(service, body.messages, body.add_generation_prompt)
+        ids = await asyncio.to_thread(_chat_ids, service, body.messages, body.add_generation_prompt)
         said = service.llm.tokenizer.decode(ids)
         return JSONResponse({"prompt": said}, headers=warning(body))
 
@@ -192,8 +202,9 @@ def describe(service: Service) -> dict[str, Any]:
 
 def warning(body: Body) -> dict[str, str]:
     """A header that names the fields which mean nothing here."""
-    if not body.unknown:
+    unknown = sorted(islice(body.unknown(), 50))
+    if not unknown:
         return {}
-    names = ", ".join(body.unknown)[:500].encode("ascii", "backslashreplace").decode()
+    names = ", ".join(unknown)[:500].encode("ascii", "backslashreplace").decode()
     safe = "".join(one if " " <= one <= "~" and one not in '"\\' else "?" for one in names)
     return {"Warning": f'299 phidelity "ignored: {safe}"'}

@@ -28,9 +28,12 @@ class Keys:
         return bool(self.digests)
 
     def admits(self, authorization: str) -> bool:
-        """Whether the value of an Authorization header holds one of the keys; all are compared, whichever fits."""
+        """Whether the value of an Authorization header holds one of the keys; all are compared, whichever fits.
+
+        The value is the header's bytes as latin-1; a key beyond ASCII is UTF-8 in them, as in the file.
+        """
         scheme, _, key = authorization.partition(" ")
-        digest = hashlib.sha256(key.strip().encode("utf-8", "surrogateescape")).digest()
+        digest = hashlib.sha256(key.strip().encode("latin-1", "replace")).digest()
         found = [hmac.compare_digest(digest, one) for one in self.digests]
         return scheme.lower() == "bearer" and any(found)
 

@@ -4,7 +4,7 @@ import asyncio
 import json
 import secrets
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Collection
 from typing import Any
 
 from starlette.requests import Request as HttpRequest
@@ -16,6 +16,7 @@ from phidelity.server import messages, tokens, tools
 from phidelity.server.answer import Answer
 from phidelity.server.errors import ApiError
 from phidelity.server.events import DONE, event, send, with_pings
+from phidelity.server.grammar import schema_of
 from phidelity.server.protocol import ChatRequest, refuse
 from phidelity.server.service import Service
 
@@ -30,24 +31,28 @@ async def chat(service: Service, body: ChatRequest, http: HttpRequest, headers: 
     given = body.model_copy(update={"max_tokens": body.max_completion_tokens or body.max_tokens})
     alternatives = (body.top_logprobs or 0) if body.logprobs else None
     params = given.params(llm.context_len, llm.context_len, alternatives, None)
-    offered = (
-        await asyncio.to_thread(tools.offer, body.tools, body.tool_choice, service.grammars)
-        if body.tools or body.tool_choice
-        else None
-    )
-    preamble, allow = offered or ("", await service.held(body.response_format))
-    ids = await service.ids(messages.conversation(body.messages, preamble), room=1)
-    answer = service.answer([ids], params, body.n or 1, is_streamed=bool(body.stream), allow=allow)
-    reply = ChatReply(service, body, answer, may_call=offered is not None)
+    service.check_room(body.n or 1)
+    offered = None
+    if body.tools or body.tool_choice:
+        schema = schema_of(body.response_format, "response_format")
+        offered = await asyncio.to_thread(tools.offer, body.tools, body.tool_choice, service.grammars, schema)
+    preamble = offered.preamble if offered else ""
+    allow = offered.allow if offered else await service.held(body.response_format)
+    ids = await service.ids([messages.conversation(body.messages, preamble)], room=1, param="messages")
+    answer = service.answer(ids, params, body.n or 1, is_streamed=bool(body.stream), allow=allow)
+    reply = ChatReply(service, body, answer, functions=offered.names if offered else ())
     return await send(answer, reply, bool(body.stream), http.receive, headers)
 
 
 class ChatReply:
     """The answer in OpenAI's shapes."""
 
-    def __init__(self, service: Service, body: ChatRequest, answer: Answer, *, may_call: bool) -> None:
-        self._body, self._answer, self._may_call = body, answer, may_call
+    def __init__(self, service: Service, body: ChatRequest, answer: Answer, *, functions: Collection[str]) -> None:
+        """`functions` are the names that may be called."""
+        self._body, self._answer, self._functions = body, answer, functions
         self._held: dict[int, str] = {}
+        self._plain: set[int] = set()
+        """Choices that have begun as text, which no call can follow."""
         self._tokenizer = service.llm.tokenizer
         self._head = {
             "id": f"chatcmpl-{secrets.token_hex(12)}",
@@ -65,7 +70,7 @@ class ChatReply:
         choices = []
         for choice, one in enumerate(completions):
             message: dict[str, Any] = {"role": "assistant", "content": one.text, "refusal": None}
-            call = tools.read_call(one.text) if self._may_call else None
+            call = tools.read_call(one.text, self._functions)
             if call:
                 message |= {"content": None, "tool_calls": [call]}
             choices.append(
@@ -97,6 +102,10 @@ class ChatReply:
             yield event({**self._head, "object": "chat.completion.chunk", **whole})
         yield DONE
 
+    def failure(self, error: ApiError) -> bytes:
+        """OpenAI's error object as an event."""
+        return event(error.body)
+
     def _piece(self, choice: int, piece: Piece) -> bytes:
         data = b""
         logprobs = b"null"
@@ -104,7 +113,7 @@ class ChatReply:
             found = self._logprobs(choice, piece.tokens, piece.logprobs, piece.alternatives)
             logprobs = json.dumps(found, ensure_ascii=False, separators=(",", ":")).encode()
         text, delta, reason = piece.text, b"{}", piece.finish_reason
-        if self._may_call:
+        if self._functions:
             text, call = self._hold(choice, piece)
             if call:
                 delta, reason = json.dumps({"tool_calls": [{"index": 0, **call}]}).encode(), "tool_calls"
@@ -123,12 +132,14 @@ class ChatReply:
     def _hold(self, choice: int, piece: Piece) -> tuple[str, dict[str, Any] | None]:
         """Text that may go out now: what begins a call is held back until the whole of it is there."""
         held = self._held.get(choice, "") + piece.text
-        if not held.startswith("{"):
+        if choice in self._plain or not held.startswith("{"):
+            if piece.text:
+                self._plain.add(choice)
             return piece.text, None
         self._held[choice] = held
         if not piece.finish_reason:
             return "", None
-        call = tools.read_call(held)
+        call = tools.read_call(held, self._functions)
         return ("", call) if call else (held, None)
 
     def _chunk(

@@ -1,14 +1,13 @@
 """What a client is told when something is wrong: OpenAI's error object, with the status that its clients act on.
 
-`{"error": {"message", "type", "param", "code"}}` everywhere, also for what the framework itself refuses (a wrong type,
-a path that is not there). Messages say what was found, what was expected and what to do.
+`{"error": {"message", "type", "param", "code"}}` everywhere, also for what the framework itself refuses (a
+path that is not there). Messages say what was found, what was expected and what to do.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import Request
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
@@ -18,8 +17,6 @@ from phidelity.records import whole_characters
 _TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
 _LONGEST = 2000
 """Characters of a message; longer ones quote too much of what was sent (*ours*)."""
-_TOLD = 5
-"""Mistakes that one message names (*ours*)."""
 
 
 class ApiError(Exception):
@@ -62,34 +59,8 @@ def as_api_error(error: Exception) -> ApiError:
     """What a client is told of an exception."""
     if isinstance(error, ApiError):
         return error
-    if isinstance(error, RequestValidationError):
-        return _invalid(error.errors())
     if isinstance(error, HTTPException):
         return ApiError(error.status_code, str(error.detail), headers=error.headers)
     if isinstance(error, UserError):
         return ApiError(400, str(error))
     return ApiError(500, "The server met an error of its own and wrote it to its log.")
-
-
-def _invalid(mistakes: Sequence[Mapping[str, Any]]) -> ApiError:
-    """Every mistake with its path, up to five; what is no JSON by the place where it breaks."""
-    first = mistakes[0]
-    if first["type"] == "json_invalid":
-        found = f"The body is not valid JSON: {first.get('ctx', {}).get('error', 'it breaks')}"
-        return ApiError(400, f"{found} at character {first['loc'][-1]}. Expected one JSON object.", code="invalid_json")
-    lines = [f"{_path(item['loc'])}: {_explain(item)}" for item in mistakes[:_TOLD]]
-    if len(mistakes) > _TOLD:
-        lines.append(f"and {len(mistakes) - _TOLD} more")
-    return ApiError(400, "; ".join(lines), param=_path(first["loc"]) or None, code="invalid_value")
-
-
-def _path(location: Sequence[Any]) -> str:
-    return ".".join(str(part) for part in location if part != "body") or "body"
-
-
-def _explain(item: Mapping[str, Any]) -> str:
-    message = str(item["msg"]).removeprefix("Value error, ")
-    if item["type"] == "missing":
-        return "is missing; expected it"
-    found = repr(item.get("input"))
-    return f"found {found[:80]}{'...' if len(found) > 80 else ''}; {message[:1].lower()}{message[1:]}"

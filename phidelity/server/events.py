@@ -1,4 +1,8 @@
-"""Server-sent events: one line of JSON each, comments while nothing comes, and an end when the client goes."""
+"""Answers on their way: whole as JSON, or as server-sent events with comments while nothing comes.
+
+What is large is written on a thread, in pieces between which the loop has its turn. A stream ends when the client
+goes, and also when it takes less than a piece in `STUCK` seconds or the request's time is over.
+"""
 
 import asyncio
 import json
@@ -11,15 +15,22 @@ from starlette.types import Receive, Scope, Send
 
 from phidelity.completion import Completion
 from phidelity.server.answer import PING, Answer, News
-from phidelity.server.errors import as_api_error
+from phidelity.server.errors import ApiError, as_api_error
 
 DONE = b"data: [DONE]\n\n"
+LARGE = 2000
+"""Tokens (an alternative counts, too) from which on a whole answer is written on a thread (*ours*)."""
+STUCK = 120.0
+"""Seconds in which a reader has to take what is buffered (uvicorn holds 64 KiB) (*ours*)."""
+LAST = 5.0
+"""The same for the end of a stream (*ours*)."""
+_JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 def event(data: Mapping[str, Any], name: str = "") -> bytes:
     """One event."""
     head = f"event: {name}\n" if name else ""
-    return f"{head}data: {json.dumps(data, ensure_ascii=False, separators=(',', ':'))}\n\n".encode()
+    return f"{head}data: {_JSON.encode(data)}\n\n".encode()
 
 
 async def with_pings(answer: Answer) -> AsyncIterator[News | bytes]:
@@ -49,17 +60,41 @@ class Reply(Protocol):
         """The answer at its end."""
         ...
 
+    def failure(self, error: ApiError) -> bytes:
+        """What a stream says when it cannot go on."""
+        ...
+
 
 async def send(
     answer: Answer, reply: Reply, is_streamed: bool, receive: Receive, headers: Mapping[str, str]
 ) -> Response:
     """The response of a route, as a stream or whole; the answer is closed whatever happens."""
     if is_streamed:
-        return EventStream(answer, reply.events(), headers)
+        return EventStream(answer, reply, headers)
     try:
-        return JSONResponse(reply.whole(await answer.completions(receive)), headers=dict(headers))
+        completions = await answer.completions(receive)
+        if sum(map(_weight, completions)) < LARGE:
+            return JSONResponse(reply.whole(completions), headers=dict(headers))
+        written = await asyncio.to_thread(lambda: to_json(reply.whole(completions)).encode())
+        return Response(written, headers=dict(headers), media_type="application/json")
     finally:
         answer.close()
+
+
+def _weight(one: Completion) -> int:
+    alternatives = sum(len(top or ()) for top in (*one.alternatives, *one.prompt_alternatives))
+    return len(one.tokens) + len(one.prompt_logprobs) + alternatives
+
+
+def to_json(value: Any, depth: int = 5) -> str:
+    """JSON, made in pieces: the encoder lets no other thread run until it is done with what it is given."""
+    if depth and isinstance(value, Mapping):
+        return f"{{{','.join(f'{_JSON.encode(key)}:{to_json(one, depth - 1)}' for key, one in value.items())}}}"
+    if depth and isinstance(value, list):
+        if value and not isinstance(value[0], Mapping | list):
+            return f"[{','.join(_JSON.encode(value[at : at + 1000])[1:-1] for at in range(0, len(value), 1000))}]"
+        return f"[{','.join(to_json(one, depth - 1) for one in value)}]"
+    return _JSON.encode(value)
 
 
 class EventStream(Response):
@@ -71,25 +106,35 @@ class EventStream(Response):
 
     media_type = "text/event-stream"
 
-    def __init__(self, answer: Answer, events: AsyncGenerator[bytes], headers: Mapping[str, str] | None = None) -> None:
-        self._answer, self._events = answer, events
+    def __init__(self, answer: Answer, reply: Reply, headers: Mapping[str, str] | None = None) -> None:
+        self._answer, self._reply, self._events = answer, reply, reply.events()
         self.status_code, self.background = 200, None
         self.init_headers({"Cache-Control": "no-cache", "X-Accel-Buffering": "no", **(headers or {})})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """As an ASGI application."""
         watcher = asyncio.ensure_future(self._answer.leave_when_gone(receive))
+
+        async def give(data: bytes, seconds: float, *, more_body: bool = True) -> None:
+            async with asyncio.timeout(max(seconds, 0.0)):
+                await send({"type": "http.response.body", "body": data, "more_body": more_body})
+
         try:
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             try:
                 async for data in self._events:
-                    await send({"type": "http.response.body", "body": data, "more_body": True})
+                    await give(data, min(STUCK, self._answer.seconds_left))
+            except TimeoutError:
+                raise
             except Exception as error:
                 refusal = as_api_error(error)
-                await send({"type": "http.response.body", "body": event(refusal.body), "more_body": True})
+                await give(self._reply.failure(refusal), LAST)
                 if refusal.status == 500 and refusal is not error:
                     raise
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            await give(b"", LAST, more_body=False)
+        except TimeoutError:
+            scope["extensions"]["phidelity.abort"]()
+            await asyncio.sleep(0)  # so that the connection is known to be gone
         finally:
             watcher.cancel()
             self._answer.close()

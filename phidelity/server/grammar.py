@@ -18,6 +18,8 @@ from phidelity.tokenizer.chat import stop_ids
 COMPACT = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 LARGEST = 100_000
 """Characters of a schema (*ours*)."""
+TRIED = 16
+"""Tokens for which a grammar is tried out before it is taken (*ours*): one without a finite answer breaks early."""
 
 Allow = Callable[[], "Held"]
 """Makes what holds one answer."""
@@ -29,18 +31,31 @@ class Held:
     def __init__(self, matcher: Any, n_known: int, ends: Sequence[int]) -> None:
         self._matcher, self._n_known = matcher, n_known
         self._ends = np.isin(np.arange(n_known), list(ends))
-        self._n_taken = 0
+        self._n_ends, self._n_taken = len(ends), 0
+        self.is_broken = False
 
     def mask(self, said: Sequence[int]) -> np.ndarray:
-        """Booleans [n_known]; the end alone where the grammar is at its end, or was broken by what came."""
+        """Booleans [n_known]; the end alone where the grammar is at its end, or is broken and knows no way on."""
         for token in said[self._n_taken :]:
             self._matcher.consume_token(token)
         self._n_taken = len(said)
-        if self._matcher.is_stopped() or self._matcher.is_error():
-            return self._ends
-        bits = np.frombuffer(self._matcher.compute_bitmask(), dtype=np.uint8)
-        mask = np.unpackbits(bits, bitorder="little", count=self._n_known).astype(bool)
-        return mask if mask.any() else self._ends
+        if not (self._matcher.is_stopped() or self._matcher.is_error()):
+            bits = np.frombuffer(self._matcher.compute_bitmask(), dtype=np.uint8)
+            mask = np.unpackbits(bits, bitorder="little", count=self._n_known).astype(bool)
+            if np.count_nonzero(mask) > self._n_ends or (mask & ~self._ends).any():
+                return mask
+        self.is_broken = self.is_broken or not self._matcher.is_accepting()
+        return self._ends
+
+    def is_passable(self) -> bool:
+        """Whether there is a way through its first `TRIED` tokens; for one that is used for nothing else."""
+        said: list[int] = []
+        while len(said) < TRIED and not self.is_broken:
+            mask = self.mask(said)
+            if not (mask & ~self._ends).any():
+                break
+            said.append(int(np.argmax(mask & ~self._ends)))
+        return not self.is_broken
 
 
 class Grammars:
@@ -64,11 +79,19 @@ class Grammars:
             raise ApiError(400, f"{param} has {size:,} characters; at most {LARGEST:,} are read.", param=param)
         matcher_type, vocabulary = self._tools(param)
         grammar = build(matcher_type)
-        first = matcher_type(vocabulary, grammar)
-        if problem := first.get_error() or matcher_type.validate_grammar(grammar, vocabulary):
-            raise ApiError(400, f"{param} cannot be kept to: {problem}", param=param, code="invalid_json_schema")
+        first = matcher_type(vocabulary, grammar, log_level=0)
         ends = sorted(stop_ids(self._tokenizer))
-        return lambda: Held(first.deep_copy(), self._n_known, ends)
+
+        def make() -> Held:
+            return Held(first.deep_copy(), self._n_known, ends)
+
+        problem = first.get_error() or matcher_type.validate_grammar(grammar, vocabulary)
+        if not problem and not make().is_passable():
+            problem = "no finite JSON is valid under it"
+        if problem:
+            told = f"{param} cannot be kept to: {problem.splitlines()[0]}"
+            raise ApiError(400, told, param=param, code="invalid_json_schema")
+        return make
 
     def _tools(self, param: str) -> tuple[Any, Any]:
         try:
@@ -90,7 +113,7 @@ class Grammars:
         return LLMatcher, self._vocabulary
 
 
-def schema_of(response_format: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+def schema_of(response_format: Mapping[str, Any] | None, param: str) -> Mapping[str, Any] | None:
     """The schema that a `response_format` (or the `text.format` of /v1/responses) asks for; None for plain text."""
     kind = (response_format or {"type": "text"}).get("type")
     if kind == "text":
@@ -98,12 +121,12 @@ def schema_of(response_format: Mapping[str, Any] | None) -> Mapping[str, Any] | 
     if kind == "json_object":
         return {"type": "object"}
     if kind != "json_schema":
-        told = f"response_format.type is {kind!r}; expected text, json_object or json_schema."
-        raise ApiError(400, told, param="response_format.type", code="invalid_value")
+        told = f"{param}.type is {kind!r:.80}; expected text, json_object or json_schema."
+        raise ApiError(400, told, param=f"{param}.type", code="invalid_value")
     assert response_format
     holder = response_format.get("json_schema", response_format)
     schema = holder.get("schema") if isinstance(holder, Mapping) else None
     if not isinstance(schema, Mapping):
-        where = "response_format.json_schema.schema"
+        where = f"{param}.json_schema.schema" if param == "response_format" else f"{param}.schema"
         raise ApiError(400, f"{where} is missing or no object; expected a JSON schema.", param=where)
     return schema

@@ -7,16 +7,23 @@ turn, since phi-4 has no role for it. Names of special tokens in content stay te
 import json
 from collections.abc import Sequence
 
-from phidelity.records import Conversation, Message, Role, whole_characters
+from pydantic_core import from_json
+
+from phidelity.records import Conversation, Message, Role
 from phidelity.server.errors import ApiError
 from phidelity.server.protocol import ChatMessage
 
+_REFUSED = {
+    "function_call": "calls of that form are not read; give them as tool_calls",
+    "audio": "this model reads text alone; give what was said as content",
+}
+"""Of a message, what would be lost without a word."""
 _ROLES: dict[str, Role] = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
 
 
-def conversation(messages: Sequence[ChatMessage], preamble: str = "") -> Conversation:
+def conversation(messages: Sequence[ChatMessage], preamble: str = "", where: str = "messages") -> Conversation:
     """The chat as the engine takes it; `preamble` is put at the end of the first system message."""
-    turns = [_turn(message, place) for place, message in enumerate(messages)]
+    turns = [_turn(message, f"{where}.{place}") for place, message in enumerate(messages)]
     if preamble:
         if turns[0].role == "system":
             turns[0] = Message(role="system", content=f"{turns[0].content}\n\n{preamble}")
@@ -25,8 +32,12 @@ def conversation(messages: Sequence[ChatMessage], preamble: str = "") -> Convers
     return Conversation(id="request", messages=tuple(turns))
 
 
-def _turn(message: ChatMessage, place: int) -> Message:
-    text = _text(message, place)
+def _turn(message: ChatMessage, where: str) -> Message:
+    for name, told in _REFUSED.items():
+        if (message.model_extra or {}).get(name):
+            field = f"{where}.{name}"
+            raise ApiError(400, f"{field}: {told}.", param=field, code="unsupported_parameter")
+    text = _text(message, where)
     if message.role == "tool":
         return Message(role="user", content=f"Result of the tool call {message.tool_call_id or ''}:\n{text}")
     if message.tool_calls:
@@ -37,26 +48,23 @@ def _turn(message: ChatMessage, place: int) -> Message:
 
 def _call(name: str, arguments: str) -> str:
     try:
-        parsed = json.loads(arguments)
-    except (ValueError, RecursionError):
+        parsed = from_json(arguments, allow_inf_nan=False)
+    except ValueError:
         parsed = arguments
     return json.dumps({"name": name, "arguments": parsed}, ensure_ascii=False)
 
 
-def _text(message: ChatMessage, place: int) -> str:
+def _text(message: ChatMessage, where: str) -> str:
     content = message.content
     if content is None:
         if message.role != "assistant":
-            raise ApiError(
-                400, f"messages.{place}.content is null; expected a text.", param=f"messages.{place}.content"
-            )
+            raise ApiError(400, f"{where}.content is null; expected a text.", param=f"{where}.content")
         return ""
     if isinstance(content, str):
-        return whole_characters(content)
+        return content
     for at, part in enumerate(content):
         if part.type not in ("text", "input_text", "output_text", "refusal") or part.text is None:
-            where = f"messages.{place}.content.{at}"
-            raise ApiError(
-                400, f"{where} is of type {part.type!r}; this model reads parts of type text alone.", param=where
-            )
-    return whole_characters("".join(part.text or "" for part in content))
+            found = f"{where}.content.{at} is of type {part.type!r:.80}"
+            told = f"{found}; this model reads parts of type text alone."
+            raise ApiError(400, told, param=f"{where}.content.{at}")
+    return "".join(part.text or "" for part in content)

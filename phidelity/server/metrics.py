@@ -11,7 +11,7 @@ _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 
 
 HISTOGRAMS = {
     "vllm:time_to_first_token_seconds": "From the request's arrival to its first token.",
-    "vllm:inter_token_latency_seconds": "Between pieces of a stream.",
+    "vllm:inter_token_latency_seconds": "Between tokens of a stream; of those that came together their mean.",
     "vllm:request_time_per_output_token_seconds": "Mean of a whole answer, after its first token.",
     "vllm:e2e_request_latency_seconds": "From the request's arrival to its end.",
 }
@@ -29,6 +29,10 @@ COUNTERS = {
     "vllm:spec_decode_num_accepted_tokens": ("accepted_tokens", "Guessed tokens that were right."),
     "phi_engine_steps": ("steps", "Steps of the engine."),
 }
+
+
+WHOLE = ("stop", "length")
+"""Reasons for which an answer ends when nothing goes wrong."""
 
 
 class Histogram:
@@ -91,8 +95,11 @@ class Metrics:
         for name, (key, told) in COUNTERS.items():
             add(f"{name}_total", "counter", told, [f"{name}_total{{{labels}}} {stats.get(key, 0)}"])
         name = "vllm:request_success_total"
-        ended = [f'{name}{{{labels},finished_reason="{why}"}} {n}' for why, n in sorted(self.ended.items())]
-        add(name, "counter", "Answers that ended, by reason.", ended)
+        ended = {why: f'{{{labels},finished_reason="{why}"}} {n}' for why, n in sorted(self.ended.items())}
+        add(name, "counter", "Answers that came to their end.", [name + ended[why] for why in ended if why in WHOLE])
+        name = "phi_request_broken_total"
+        broken = [name + ended[why] for why in ended if why not in WHOLE]
+        add(name, "counter", "Answers that did not: cancelled, or ended by an error.", broken)
         name = "phi_http_requests_total"
         add(name, "counter", "Requests of any kind.", [f"{name}{{{labels}}} {self.n_requests}"])
         name = "phi_refused_total"

@@ -5,10 +5,10 @@ refused by name. Fields beyond OpenAI's (top_k, min_p, repetition_penalty, ...) 
 """
 
 import secrets
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
 
 from phidelity.completion import SamplingParams, check
 from phidelity.config import UserError
@@ -21,9 +21,43 @@ MOST_CHOICES = 128
 TEXT_TOKENS = 16
 """`max_tokens` of /v1/completions where it is not given, as OpenAI has it."""
 
+MOST_BIASES = 20_000
+"""Entries of `logit_bias` at most (*ours*)."""
+
+Item = TypeVar("Item")
+List = Annotated[list[Item], Field(fail_fast=True)]
+"""Told of its first wrong element alone, so that a list of a million wrong ones costs as much as one."""
 Seed = Annotated[int, Field(ge=-(2**63), lt=2**64)]
 Token = Annotated[int, Field(ge=0, lt=2**31)]
-Text = str
+
+
+def _numbers(bias: Any) -> Any:
+    if isinstance(bias, dict):
+        if len(bias) > MOST_BIASES:
+            raise ValueError(f"it has {len(bias):,} entries; at most {MOST_BIASES:,} are read")
+        if wrong := [value for value in bias.values() if type(value) not in (int, float)]:
+            raise ValueError(f"one of its values is {wrong[0]!r:.80}; expected numbers")
+    return bias
+
+
+def _kind_of(prompt: Any) -> str | None:
+    """Which of its four forms a prompt has, by its first element."""
+    first = prompt[0] if isinstance(prompt, list) and prompt else 0
+    kinds = {str: "texts", list: "many", int: "ids"}
+    return "text" if isinstance(prompt, str) else kinds.get(type(first)) if isinstance(prompt, list) else None
+
+
+TextPrompt = Annotated[
+    Annotated[str, Tag("text")]
+    | Annotated[List[Token], Tag("ids")]
+    | Annotated[List[str], Tag("texts")]
+    | Annotated[List[List[Token]], Tag("many")],
+    Discriminator(
+        _kind_of,
+        custom_error_type="prompt_type",
+        custom_error_message="expected a text, token ids, or a list of either",
+    ),
+]
 
 
 class Body(BaseModel):
@@ -31,10 +65,16 @@ class Body(BaseModel):
 
     model_config = ConfigDict(extra="allow", allow_inf_nan=False, strict=True, protected_namespaces=())
 
-    @property
-    def unknown(self) -> list[str]:
-        """Names of fields that mean nothing here."""
-        return sorted(self.model_extra or {})
+    def unknown(self, where: str = "") -> Iterator[str]:
+        """Names of fields that mean nothing here, by their place; those that are null or empty are passed over."""
+        for name, value in (self.model_extra or {}).items():
+            if value is not None and value != [] and value != {}:
+                yield where + name
+        for name, value in self.__dict__.items():
+            for at, one in enumerate(value) if isinstance(value, list) else ((-1, value),):
+                if not isinstance(one, Body):
+                    break
+                yield from one.unknown(f"{where}{name}." + (f"{at}." if at >= 0 else ""))
 
 
 class StreamOptions(Body):
@@ -54,14 +94,14 @@ class Sampling(Body):
     top_k: int | None = Field(None, ge=-1, lt=2**31)
     min_p: float | None = Field(None, ge=0, le=1)
     n: int | None = Field(None, ge=1, le=MOST_CHOICES)
-    stop: str | list[str] | None = None
-    stop_token_ids: list[Token] | None = None
+    stop: str | List[str] | None = None
+    stop_token_ids: List[Token] | None = None
     seed: Seed | None = None
     max_tokens: int | None = Field(None, ge=0, lt=2**31)
     presence_penalty: float | None = Field(None, ge=-2, le=2)
     frequency_penalty: float | None = Field(None, ge=-2, le=2)
     repetition_penalty: float | None = Field(None, gt=0, le=1000)
-    logit_bias: dict[str, float] | None = None
+    logit_bias: Annotated[dict[str, float] | None, BeforeValidator(_numbers)] = None
     ignore_eos: bool | None = None
     user: str | None = None
     response_format: dict[str, Any] | None = None
@@ -89,15 +129,25 @@ class Sampling(Body):
         try:
             check(params)
         except UserError as error:
-            raise ApiError(400, str(error), param=str(error).split(" ")[0], code="invalid_value") from None
+            raise wrong_value(error) from None
         return params
+
+
+OURS = {"stop_ids": "stop_token_ids", "ignore_end": "ignore_eos"}
+"""Fields of the engine that a client knows by other names."""
+
+
+def wrong_value(error: UserError) -> ApiError:
+    """What the engine says of a field, under the name that the client gave it."""
+    name, _, rest = str(error).partition(" ")
+    return ApiError(400, f"{OURS.get(name, name)} {rest}", param=OURS.get(name, name), code="invalid_value")
 
 
 class Part(Body):
     """A piece of a message's content."""
 
     type: str
-    text: Text | None = None
+    text: str | None = None
 
 
 class Called(Body):
@@ -119,9 +169,8 @@ class ChatMessage(Body):
     """One turn: `developer` is read as `system`, a tool's result as the user's."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: Text | list[Part] | None = None
-    name: str | None = None
-    tool_calls: list[ToolCall] | None = None
+    content: str | List[Part] | None = None
+    tool_calls: List[ToolCall] | None = None
     tool_call_id: str | None = None
     refusal: str | None = None
 
@@ -145,12 +194,12 @@ class Tool(Body):
 class ChatRequest(Sampling):
     """POST /v1/chat/completions."""
 
-    messages: list[ChatMessage] = Field(min_length=1)
+    messages: List[ChatMessage] = Field(min_length=1)
     max_completion_tokens: int | None = Field(None, ge=1, lt=2**31)
     max_tokens: int | None = Field(None, ge=1, lt=2**31)
     logprobs: bool | None = None
     top_logprobs: int | None = Field(None, ge=0, le=MOST_ALTERNATIVES)
-    tools: list[Tool] | None = None
+    tools: List[Tool] | None = Field(None, max_length=MOST_CHOICES)
     tool_choice: str | dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
 
@@ -158,7 +207,7 @@ class ChatRequest(Sampling):
 class TextRequest(Sampling):
     """POST /v1/completions: a text, token ids, or several of either."""
 
-    prompt: Text | list[Token] | list[Text] | list[list[Token]]
+    prompt: TextPrompt
     echo: bool | None = None
     logprobs: int | None = Field(None, ge=0, le=MOST_ALTERNATIVES)
     best_of: int | None = Field(None, ge=1, le=MOST_CHOICES)
@@ -169,9 +218,9 @@ class TokenizeRequest(Body):
     """POST /tokenize: a text (`prompt` or `content`) or a chat."""
 
     model: str | None = None
-    prompt: Text | None = None
-    content: Text | None = None
-    messages: list[ChatMessage] | None = None
+    prompt: str | None = None
+    content: str | None = None
+    messages: List[ChatMessage] | None = None
     add_generation_prompt: bool = True
 
 
@@ -179,14 +228,14 @@ class DetokenizeRequest(Body):
     """POST /detokenize."""
 
     model: str | None = None
-    tokens: list[Token]
+    tokens: List[Token]
 
 
 class TemplateRequest(Body):
     """POST /apply-template."""
 
     model: str | None = None
-    messages: list[ChatMessage] = Field(min_length=1)
+    messages: List[ChatMessage] = Field(min_length=1)
     add_generation_prompt: bool = True
 
 

@@ -43,8 +43,8 @@ def _routes(document: Mapping[str, Any]) -> Iterator[Route]:
 def _type(field: Mapping[str, Any]) -> str:
     if "$ref" in field:
         return field["$ref"].rsplit("/", 1)[-1]
-    if "anyOf" in field:
-        return " or ".join(_type(one) for one in field["anyOf"] if one.get("type") != "null")
+    if branches := field.get("anyOf") or field.get("oneOf"):
+        return " or ".join(_type(one) for one in branches if one.get("type") != "null")
     if field.get("type") == "array":
         return f"list of {_type(field.get('items', {}))}"
     kind = " or ".join(map(str, field["enum"])) if "enum" in field else str(field.get("type", "any"))

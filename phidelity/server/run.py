@@ -2,17 +2,21 @@
 
 The port is bound first, so that `GET /health` answers `loading` while weights are read. SIGTERM (and the first Ctrl-C)
 drains: new requests get 503, running ones end or are cancelled after `drain` seconds, then the process exits with 0.
-A connection on which no request is complete for `IDLE` seconds, or whose reader takes nothing for `STUCK` seconds, is
-closed: uvicorn alone would wait for ever for a client that sends one byte at a time.
+A connection on which no head is complete for `IDLE` seconds, or whose head is longer than `HEAD`, is closed: uvicorn
+alone would wait for ever for a client that sends one byte at a time, and keep whatever one sends. What comes behind a
+request that is not answered yet is read and left: the connection is closed after that answer, as HTTP allows, and a
+client that goes is seen.
 """
 
 import asyncio
 import ipaddress
+import json
 import logging
 import socket
 import sys
 import time
 from collections.abc import Callable
+from http import HTTPStatus
 from types import FrameType
 from typing import Any
 
@@ -22,13 +26,16 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from phidelity.config import UserError
 from phidelity.engine.llm import LLM
 from phidelity.server.app import make_app
+from phidelity.server.errors import ApiError
 from phidelity.server.service import Service
 
 IDLE = 20.0
 """Seconds in which the head of a request has to arrive, also of the next one on the same connection (*ours*)."""
-STUCK = 120.0
-"""Seconds after which a reader that takes nothing is left (*ours*)."""
-LOOK = 5.0
+HEAD = 64 << 10
+"""Bytes of a head (*ours*); one that is longer is refused within what is read at a time, 256 KiB."""
+SLICE = 64 << 10
+"""Bytes that the reader of a whole answer has to take in `IDLE` seconds (*ours*)."""
+LOOK = 1.0
 """Seconds between looks at a connection (*ours*)."""
 
 SWITCH = 0.0005
@@ -41,13 +48,13 @@ logger = logging.getLogger(__name__)
 class Connection(HttpToolsProtocol):
     """uvicorn's connection, with an end to patience."""
 
-    idle, stuck = IDLE, STUCK
+    idle = IDLE
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to watch."""
         super().connection_made(transport)
-        self._since = time.monotonic()
-        self._state: object = None
+        self._n_head, self._n_fields, self._is_in_head, self._is_deaf = 0, 0, True, False
+        self._since, self._state = time.monotonic(), self._waits_for()
         self._timer = self.loop.call_later(min(LOOK, self.idle), self._look)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -55,20 +62,65 @@ class Connection(HttpToolsProtocol):
         self._timer.cancel()
         super().connection_lost(exc)
 
+    def data_received(self, data: bytes) -> None:
+        """Read on, within the limit of a head."""
+        if self._is_deaf:
+            return
+        self._n_head += len(data)
+        super().data_received(data)
+        if self._is_in_head and self._n_head > HEAD and not self.transport.is_closing():
+            self.send_400_response("")
+
+    def on_message_begin(self) -> None:
+        """A head begins."""
+        super().on_message_begin()
+        self.scope["extensions"] = {"phidelity.abort": self.transport.abort}  # pyright: ignore
+        self._n_head, self._n_fields, self._is_in_head = 0, 0, True
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Count what one read brings at once."""
+        super().on_header(name, value)
+        self._n_fields += len(name) + len(value) + 4
+        if self._n_fields > HEAD:
+            raise ValueError("the head is too long")
+
+    def on_headers_complete(self) -> None:
+        """A request begins; one that comes too early is left."""
+        self._is_in_head = False
+        if self.cycle and not self.cycle.response_complete:
+            self._is_deaf, self.cycle.keep_alive = True, False
+        else:
+            super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Of the request under way."""
+        if not self._is_deaf:
+            super().on_body(body)
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no head, in the shape of every other error."""
+        is_long = max(self._n_fields, self._n_head if self._is_in_head else 0) > HEAD
+        told = f"The head is longer than {HEAD:,} bytes." if is_long else "This is no HTTP request."
+        error = ApiError(431 if is_long else 400, told)
+        body = json.dumps(error.body).encode()
+        head = f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}\r\nContent-Type: application/json\r\n"
+        self.transport.write(f"{head}Content-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode() + body)
+        self.transport.close()
+
     def _look(self) -> None:
-        cycle = self.cycle
-        is_idle = cycle is None or cycle.response_complete
-        state = (is_idle, self.server_state.total_requests if not is_idle else id(cycle), self._n_unsent())
-        now = time.monotonic()
-        if state != self._state or not (is_idle or self._n_unsent()):
+        state, now = self._waits_for(), time.monotonic()
+        if state is None or state != self._state:
             self._state, self._since = state, now
-        elif now - self._since >= (self.idle if is_idle else self.stuck):
+        elif now - self._since >= self.idle:
             self.transport.abort()
             return
         self._timer = self.loop.call_later(min(LOOK, self.idle), self._look)
 
-    def _n_unsent(self) -> int:
-        return self.transport.get_write_buffer_size()
+    def _waits_for(self) -> object:
+        """What the client has to do next: send a head, or take an answer that is whole; None while it has to wait."""
+        if self.cycle and not self.cycle.response_complete:
+            return None
+        return id(self.cycle), self.transport.get_write_buffer_size() // SLICE
 
 
 class Server(uvicorn.Server):

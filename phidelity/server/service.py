@@ -19,6 +19,7 @@ from phidelity.server.auth import Keys
 from phidelity.server.errors import ApiError
 from phidelity.server.grammar import Allow, Grammars, schema_of
 from phidelity.server.metrics import Metrics
+from phidelity.server.protocol import wrong_value
 
 LONG = 20_000
 """Characters from which on a prompt is encoded on a thread of its own (*ours*)."""
@@ -37,10 +38,12 @@ class Settings:
     origins: tuple[str, ...] = ()
     """Other sites whose pages may call the server."""
     hosts: tuple[str, ...] = ()
-    """Names under which the server may be addressed; none: any."""
+    """Names under which the server may be addressed, beside addresses; none: any."""
     queue: int = 256
     """Sequences that may wait beyond those that run."""
     body_bytes: int = 8 << 20
+    held_bytes: int = 64 << 20
+    """Bodies in memory, of all requests under way."""
     timeout: float = 1800.0
     """Seconds for a whole request; 0: no limit."""
     body_timeout: float = 30.0
@@ -86,12 +89,12 @@ class Service:
         """The service of the model that a request names: an adapter's, or this one."""
         return self.adapted.get(name or "", self)
 
-    async def held(self, response_format: Mapping[str, Any] | None) -> Allow | None:
+    async def held(self, response_format: Mapping[str, Any] | None, param: str = "response_format") -> Allow | None:
         """What holds answers to a `response_format`; None where any text will do."""
-        schema = schema_of(response_format)
+        schema = schema_of(response_format, param)
         if schema is None:
             return None
-        return await asyncio.to_thread(self.grammars.of_schema, schema, "response_format")
+        return await asyncio.to_thread(self.grammars.of_schema, schema, param)
 
     def stats(self) -> dict[str, int]:
         """Of the engine, as far as there is one."""
@@ -110,17 +113,35 @@ class Service:
             told = f"The model {name[:100]!r} is not served here; expected {served} (GET /v1/models)."
             raise ApiError(404, told, param="model", code="model_not_found")
 
-    async def ids(self, prompt: Prompt, *, room: int) -> tuple[int, ...]:
-        """The ids of a prompt; refused with the numbers where the context has no room for them and `room` more."""
+    async def ids(self, prompts: Sequence[Prompt], *, room: int, param: str) -> list[tuple[int, ...]]:
+        """The ids of prompts; refused with the numbers where the context has no room for one and `room` more."""
         llm = self.llm
-        size = len(prompt) if isinstance(prompt, str | tuple) else sum(len(one.content) for one in prompt.messages)
-        is_long = size > LONG and not isinstance(prompt, tuple)
-        ids = await asyncio.to_thread(llm.prompt_ids, prompt) if is_long else llm.prompt_ids(prompt)
-        if len(ids) + room > llm.context_len:
-            found = f"This model's maximum context length is {llm.context_len} tokens, the answer included"
-            told = f"{found}; the prompt has {len(ids)} tokens. Shorten it."
-            raise ApiError(400, told, param="messages", code="context_length_exceeded")
+
+        def encode() -> list[tuple[int, ...]]:
+            found = []
+            for prompt in prompts:
+                try:
+                    found.append(llm.prompt_ids(prompt))
+                except UserError as error:
+                    raise ApiError(400, str(error), param=param, code="invalid_value") from None
+            return found
+
+        ids = await asyncio.to_thread(encode) if sum(map(_size, prompts)) > LONG else encode()
+        for one in ids:
+            if len(one) + room > llm.context_len:
+                found = f"This model's maximum context length is {llm.context_len} tokens, the answer included"
+                told = f"{found}; the prompt has {len(one)} tokens. Shorten it."
+                raise ApiError(400, told, param=param, code="context_length_exceeded")
         return ids
+
+    def check_room(self, n_new: int) -> None:
+        """Refuse `n_new` more answers where so many cannot even wait: a 400 where they never can, else a 429."""
+        most = self.llm.n_running + self.settings.queue
+        if n_new > most:
+            raise ApiError(400, f"{n_new} answers were asked for at once; at most {most} are taken.", param="n")
+        if self.n_open + n_new > most:
+            told = f"{self.n_open} answers are under way and no more can wait. Ask again later."
+            raise ApiError(429, told, code="rate_limit_exceeded", headers={"Retry-After": self._wait()})
 
     def answer(
         self,
@@ -131,18 +152,15 @@ class Service:
         is_streamed: bool,
         allow: Callable[[], Any] | None = None,
     ) -> Answer:
-        """Begin `n` choices for each prompt; 429 where there is no room to wait."""
+        """Begin `n` choices for each prompt; a grammar's end is the answer's end, whatever `ignore_eos` says."""
         llm, n_new = self.llm, n * len(prompts)
-        if n_new > llm.n_running + self.settings.queue:
-            most = llm.n_running + self.settings.queue
-            raise ApiError(400, f"{n_new} answers were asked for at once; at most {most} are taken.", param="n")
-        if self.n_open + n_new > llm.n_running + self.settings.queue:
-            told = f"{self.n_open} answers are under way and no more can wait. Ask again later."
-            raise ApiError(429, told, code="rate_limit_exceeded", headers={"Retry-After": self._wait()})
+        self.check_room(n_new)
         try:
             sampling.check_ids(params, min(llm.tokenizer.vocab_size, llm.model.config.vocab_size))
         except UserError as error:
-            raise ApiError(400, str(error), param=str(error).split(" ")[0], code="invalid_value") from None
+            raise wrong_value(error) from None
+        if allow:
+            params = params.model_copy(update={"ignore_end": False})
         self._bell = self._bell or Bell(asyncio.get_running_loop())
         self.n_open += n_new
 
@@ -173,3 +191,8 @@ class Service:
             await asyncio.sleep(0.05)
         if self._llm:
             await asyncio.to_thread(self._llm.close)
+
+
+def _size(prompt: Prompt) -> int:
+    """About how long it takes to encode, in characters."""
+    return len(prompt) if isinstance(prompt, str | tuple) else sum(20 + len(one.content) for one in prompt.messages)

@@ -13,7 +13,6 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
 from phidelity.completion import Completion, Prompt
-from phidelity.records import whole_characters
 from phidelity.server import tokens
 from phidelity.server.answer import Answer
 from phidelity.server.errors import ApiError
@@ -32,7 +31,9 @@ async def text(service: Service, body: TextRequest, http: HttpRequest, headers: 
         scored = 0
     params = body.params(llm.context_len, TEXT_TOKENS, body.logprobs, scored)
     room = min(params.max_tokens, 1)
-    ids = [await service.ids(prompt, room=room) for prompt in _prompts(body)]
+    prompts = _prompts(body)
+    service.check_room(len(prompts) * (body.n or 1))
+    ids = await service.ids(prompts, room=room, param="prompt")
     allow = await service.held(body.response_format)
     answer = service.answer(ids, params, body.n or 1, is_streamed=bool(body.stream), allow=allow)
     reply = TextReply(service, body, answer)
@@ -44,10 +45,10 @@ def _prompts(body: TextRequest) -> list[Prompt]:
     if not prompt:
         raise ApiError(400, "prompt is empty; expected a text or token ids, at least one token.", param="prompt")
     if isinstance(prompt, str):
-        return [whole_characters(prompt)]
+        return [prompt]
     if isinstance(prompt[0], int):
         return [tuple(prompt)]  # pyright: ignore[reportReturnType]
-    prompts: list[Prompt] = [whole_characters(one) if isinstance(one, str) else tuple(one) for one in prompt]  # pyright: ignore
+    prompts: list[Prompt] = [one if isinstance(one, str) else tuple(one) for one in prompt]  # pyright: ignore
     for place, one in enumerate(prompts):
         if not one:
             raise ApiError(400, f"prompt.{place} is empty; expected at least one token.", param=f"prompt.{place}")
@@ -61,7 +62,7 @@ class TextReply:
         self._body, self._answer = body, answer
         self._tokenizer = service.llm.tokenizer
         self._wants_usage = bool(body.stream_options and body.stream_options.include_usage)
-        self._offsets = [0] * len(answer.requests)
+        self._places = [tokens.Places(self._tokenizer) for _ in answer.requests]
         self._head = {
             "id": f"cmpl-{secrets.token_hex(12)}",
             "object": "text_completion",
@@ -107,6 +108,10 @@ class TextReply:
             yield event({**self._head, "choices": [], "usage": self._answer.usage(), "timings": self._answer.timings()})
         yield DONE
 
+    def failure(self, error: ApiError) -> bytes:
+        """OpenAI's error object as an event."""
+        return event(error.body)
+
     def _chunk(self, choice: int, said: str, logprobs: dict[str, Any] | None, reason: str | None = None) -> bytes:
         one = {"index": choice, "text": said, "logprobs": logprobs, "finish_reason": reason}
         data: dict[str, Any] = {**self._head, "choices": [one]}
@@ -123,23 +128,19 @@ class TextReply:
         if self._body.logprobs is None:
             return prompt, None
         logprobs: Sequence[float | None] = [None, *sequence.prompt_logprobs[: len(sequence.prompt) - 1]]
-        found = tokens.text_logprobs(
-            self._tokenizer, sequence.prompt, logprobs, [None, *sequence.prompt_alternatives], self._body.logprobs
-        )
-        self._offsets[choice] = len(prompt)
+        alternatives = [None, *sequence.prompt_alternatives]
+        places = tokens.Places(self._tokenizer, by_name=True)
+        n_top = self._body.logprobs
+        found = tokens.text_logprobs(self._tokenizer, sequence.prompt, logprobs, alternatives, n_top, places)
+        self._places[choice] = tokens.Places(self._tokenizer, start=len(prompt))
         return prompt, found
 
     def _logprobs(self, choice: int, said: Any, logprobs: Any, alternatives: Any) -> dict[str, Any] | None:
         """The end token is among them, by name: who asks for one token expects one (lm-eval drops the last)."""
         if self._body.logprobs is None:
             return None
-        found = tokens.text_logprobs(
-            self._tokenizer, said, logprobs, alternatives, self._body.logprobs, self._offsets[choice]
-        )
-        self._offsets[choice] += sum(
-            len(self._tokenizer.token_bytes(token).decode("utf-8", "ignore")) for token in said
-        )
-        return found
+        places = self._places[choice]
+        return tokens.text_logprobs(self._tokenizer, said, logprobs, alternatives, self._body.logprobs, places)
 
 
 def _joined(prompt: dict[str, Any] | None, said: dict[str, Any] | None) -> dict[str, Any] | None:

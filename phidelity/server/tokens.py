@@ -4,6 +4,7 @@ A token that is no whole character is shown in the legacy form as `bytes:\\xe2\\
 name (lm-eval compares by name); in the chat form its text has replacement characters and its bytes are exact.
 """
 
+import codecs
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -32,7 +33,7 @@ def text_logprobs(
     logprobs: Sequence[float | None],
     alternatives: Sequence[Any],
     n_top: int,
-    offset: int = 0,
+    places: "Places",
 ) -> dict[str, Any]:
     """`logprobs` of a text's choice; the first token of an echoed prompt has none. The chosen one is always listed."""
     names = [token_name(tokenizer, token) for token in tokens]
@@ -44,16 +45,29 @@ def text_logprobs(
         top = (alternatives[at] or ()) if at < len(alternatives) else ()
         named = {token_name(tokenizer, one.token): finite(one.logprob) for one in top[:n_top]}
         tops.append(named | {names[at]: finite(logprob)} if n_top else named)
-    offsets = []
-    for token in tokens:
-        offsets.append(offset)
-        offset += len(tokenizer.token_bytes(token).decode("utf-8", "ignore"))
     return {
         "tokens": names,
         "token_logprobs": [None if one is None else finite(one) for one in logprobs],
         "top_logprobs": tops if n_top else None,
-        "text_offset": offsets,
+        "text_offset": [places.place(token) for token in tokens],
     }
+
+
+class Places:
+    """Where each token of a growing text begins, in characters; one amid a character has that character's place."""
+
+    def __init__(self, tokenizer: Tokenizer, *, start: int = 0, by_name: bool = False) -> None:
+        """`by_name`: special tokens are in the text by their names, as in an echoed prompt; else they are not."""
+        self._tokenizer, self._at = tokenizer, start
+        self._unseen = frozenset() if by_name else frozenset(tokenizer.special_ids.values())
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+
+    def place(self, token: int) -> int:
+        """The place of the next token."""
+        at = self._at
+        if token not in self._unseen and token < self._tokenizer.vocab_size:
+            self._at += len(self._decoder.decode(self._tokenizer.token_bytes(token)))
+        return at
 
 
 def token_name(tokenizer: Tokenizer, token: int) -> str:

@@ -8,6 +8,7 @@ that is on offer, with arguments of its schema; whether it makes sense is up to 
 
 import json
 import secrets
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 from phidelity.server.errors import ApiError
@@ -30,10 +31,16 @@ class Offer(NamedTuple):
 
     preamble: str
     allow: Allow
+    names: Collection[str]
 
 
-def offer(tools: list[Tool] | None, choice: str | dict[str, Any] | None, grammars: Grammars) -> Offer | None:
-    """None where no call can come of it."""
+def offer(
+    tools: list[Tool] | None,
+    choice: str | dict[str, Any] | None,
+    grammars: Grammars,
+    answer: Mapping[str, Any] | None = None,
+) -> Offer | None:
+    """None where no call can come of it; `answer` is the schema of an answer that is no call, where it has one."""
     if not tools:
         if choice not in (None, "none", "auto"):
             raise ApiError(400, f"tool_choice is {choice!r} and no tools are given. Give tools.", param="tool_choice")
@@ -56,14 +63,19 @@ def offer(tools: list[Tool] | None, choice: str | dict[str, Any] | None, grammar
     functions = "\n".join(json.dumps(tool.function.model_dump(exclude_none=True)) for tool in tools)
     preamble = PROMPT.format(when=WHEN["auto" if is_free else "required"], functions=functions)
     schema = {"anyOf": [_call_schema(tool) for tool in tools]}
-    if not is_free:
-        return Offer(preamble, grammars.of_schema(schema, "tools"))
-    call = json.dumps({**schema, "x-guidance": {"whitespace_flexible": False}})
-    text = 'start: text | call\ntext: /[^{](.|\\n)*/ | ""\ncall: %json ' + call
-    return Offer(preamble, grammars.of_lark(text, "tools"))
+    allow = grammars.of_schema(schema, "tools")
+    if answer is not None:
+        grammars.of_schema(answer, "response_format")
+    if is_free and answer is not None:
+        allow = grammars.of_schema({"anyOf": [*schema["anyOf"], _scoped(answer, "answer")]}, "tools")
+    elif is_free:
+        call = json.dumps({**schema, "x-guidance": {"whitespace_flexible": False}})
+        text = 'start: text | call\ntext: /[^{](.|\\n)*/ | ""\ncall: %json ' + call
+        allow = grammars.of_lark(text, "tools")
+    return Offer(preamble, allow, {tool.function.name for tool in tools})
 
 
-def read_call(text: str) -> dict[str, Any] | None:
+def read_call(text: str, names: Collection[str]) -> dict[str, Any] | None:
     """The call that an answer is, in OpenAI's shape; None for text, and for a call that was cut off."""
     if not text.startswith("{"):
         return None
@@ -72,15 +84,22 @@ def read_call(text: str) -> dict[str, Any] | None:
         name, arguments = found["name"], found["arguments"]
     except (ValueError, LookupError, RecursionError):
         return None
+    if name not in names or not isinstance(arguments, dict):
+        return None  # an answer by a schema of its own
     said = {"name": name, "arguments": json.dumps(arguments, ensure_ascii=False)}
     return {"id": f"call_{secrets.token_hex(12)}", "type": "function", "function": said}
 
 
 def _call_schema(tool: Tool) -> dict[str, Any]:
-    arguments = tool.function.parameters or {"type": "object", "properties": {}}
+    arguments = _scoped(tool.function.parameters or {"type": "object", "properties": {}}, tool.function.name)
     return {
         "type": "object",
         "properties": {"name": {"const": tool.function.name}, "arguments": arguments},
         "required": ["name", "arguments"],
         "additionalProperties": False,
     }
+
+
+def _scoped(schema: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """A schema with an address of its own, so that its `#/$defs/...` are looked up in it wherever it stands."""
+    return {"$id": f"phi:{name}", **schema}
