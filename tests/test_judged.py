@@ -232,10 +232,12 @@ def test_the_error_rate_of_a_judge_of_known_noise_lies_in_its_interval():
     assert told["error"] == pytest.approx(0.1, abs=0.04)
 
 
-def test_the_rules_make_no_error_on_known_answers_and_a_judge_that_always_says_the_same_only_errors(tmp_path):
+def test_the_rules_make_no_error_on_known_answers_and_a_judge_that_always_says_the_same_only_errors(tmp_path, caplog):
+    caplog.set_level("INFO")
     rules = run_stage(tmp_path, rules_judge())["audit"]
     assert (rules["constructed"]["error"], rules["constructed"]["couples"]) == (0.0, 8)
     assert rules["answers"]["error"] == 0.0
+    assert "rules: error 0.0%, 0.000 to 0.324, on 8 couples (constructed)" in caplog.text
     same = ScriptedCompleter(lambda *_: duel(verdict(5), verdict(5)).model_dump_json())
     told = run_stage(tmp_path, same, out="same")
     assert told["audit"]["constructed"]["error"] == 1.0

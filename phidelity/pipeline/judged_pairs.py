@@ -118,6 +118,11 @@ def judged_pairs(
             responses, judge, params, config=config.pairs, tokenizer=tokenizer.digest, seed=seed,
             on_done=lambda *_: task.advance(1),
         )  # fmt: skip
+    errors = {"constructed": error_rate(audited), "answers": error_rate(told.known)}
+    for name, one in errors.items():
+        low, high = one["error_95"]
+        share = "an unknown share" if one["error"] is None else f"{one['error']:.1%}"
+        log.info("%s: error %s, %.3f to %.3f, on %d couples (%s)", judge.name, share, low, high, one["couples"], name)
     if not told.pairs:
         log.warning("No judged pairs of %d answers: %s", counts["judged"], dict(told.counts))
     known = known_pairs(asked.facts, sources["policy"], config.known)
@@ -130,7 +135,7 @@ def judged_pairs(
         "answers": dict(sorted(counts.items())),
         "couples": dict(sorted(told.counts.items())),
         "places": dict(sorted(told.places.items())),
-        "audit": {"constructed": error_rate(audited), "answers": error_rate(told.known)},
+        "audit": errors,
         "pairs": len(pairs),
         "pairs_by_source": dict(sorted(Counter(pair.source for pair in pairs).items())),
         "checker": _checker_agreement(told.pairs),
