@@ -123,7 +123,7 @@ class _LineTask:
     ) -> None:
         self._tell, self._clock, self._name, self._unit = tell, clock, name, unit
         self._pace, self._note = Pace(total, clock), ""
-        self._due, self._told = clock() + LOG_EVERY, False
+        self._due, self._told, self._said = clock() + LOG_EVERY, False, 0.0
 
     def advance(self, n: float = 1, note: str = "") -> None:
         self._pace.advance(n)
@@ -133,11 +133,11 @@ class _LineTask:
             self._say()
 
     def end(self) -> None:
-        if self._told:
+        if self._told and self._pace.done != self._said:
             self._say()
 
     def _say(self) -> None:
-        self._told = True
+        self._told, self._said = True, self._pace.done
         of = f"/{self._pace.total:,.0f}" if self._pace.total is not None else ""
         parts = (f"{self._name}: {self._pace.done:,.0f}{of}", speed(self._pace, self._unit), self._note)
         self._tell(", ".join(part for part in parts if part))

@@ -103,3 +103,13 @@ def test_the_packaged_recipe_takes_a_folder_without_books():
     recipe = load_recipe("corpus").recipe
     assert recipe.shards
     assert recipe.shards.absent == "spread"
+
+
+def test_the_page_of_a_recipe_without_a_model_speaks_of_data_alone(root, tmp_path):
+    out = walk(root, tmp_path)
+    page, card = (out / "report.html").read_text(), (out / "MODEL_CARD.md").read_text()
+    assert "Training data made by Phidelity, and no model" in page
+    assert card.startswith("Training data made by Phidelity, and no model; not phi-4")
+    assert "Not done in this run: <code>" not in page.partition('id="data"')[0]
+    assert 'id="training"' not in page
+    assert 'id="environment"' in page

@@ -43,6 +43,15 @@ def test_a_log_repeats_a_long_task_every_ten_seconds():
     assert lines[-1].startswith("pretrain: 100/100")
 
 
+def test_the_last_line_of_a_long_task_stands_once():
+    clock, lines = Clock(), []
+    with Lines(lines.append, clock).task("reading", 2, "shards") as task:
+        for _ in range(2):
+            clock.now += 20
+            task.advance()
+    assert [line.split(",")[0] for line in lines] == ["reading: 1/2", "reading: 2/2"]
+
+
 def test_a_short_task_leaves_no_line():
     clock, lines = Clock(), []
     with Lines(lines.append, clock).task("quick", 3) as task:

@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from phidelity.bench.data_peers import EXTRACT, MINHASH, PACK, RULES
 from phidelity.config import UserError
 from phidelity.data.annotate import SUBJECTS
 from phidelity.data.dedup import sign
@@ -75,7 +76,7 @@ def _rules() -> _Work:
         for text in texts:
             judge(text, "prose")
 
-    return _Work("rules", n_bytes, ours, _PEER_RULES, data, "datatrove: Gopher, C4, FineWeb")
+    return _Work("rules", n_bytes, ours, RULES, data, "datatrove: Gopher, C4, FineWeb")
 
 
 def _minhash() -> _Work:
@@ -85,7 +86,7 @@ def _minhash() -> _Work:
         for text in texts:
             sign(text)
 
-    return _Work("minhash", n_bytes, ours, _PEER_MINHASH, data, "datatrove: MinHash signature, 14 x 8")
+    return _Work("minhash", n_bytes, ours, MINHASH, data, "datatrove: MinHash signature, 14 x 8")
 
 
 def _pack(folder: Path) -> _Work:
@@ -101,7 +102,7 @@ def _pack(folder: Path) -> _Work:
         writer.close(words.digest)
         save_rows(folder, pack_shard(open_shard(folder, "web"), CONTEXT))
 
-    script = _PEER_PACK.replace("TOKENIZER", str(folder / "tokenizer.json"))
+    script = PACK.replace("TOKENIZER", str(folder / "tokenizer.json"))
     return _Work("pack", n_bytes, ours, script, data, "datatrove: DocumentTokenizer, unshuffled")
 
 
@@ -134,7 +135,7 @@ def _extract() -> _Work:
         n = sum(isinstance(item, Part) for item in read_warc(Blob("x.warc.gz", io.BytesIO(archive))))
         assert n > 10, f"{n} pages came out of the archive"
 
-    return _Work("extract", n_bytes, ours, _PEER_EXTRACT, archive, "datatrove's way: warcio, trafilatura")
+    return _Work("extract", n_bytes, ours, EXTRACT, archive, "datatrove's way: warcio, trafilatura")
 
 
 def _row(work: _Work, python: Path | None) -> dict[str, Any]:
@@ -243,65 +244,3 @@ def _body_sizes(archive: bytes) -> list[int]:
         if http is not None and http.status_code == 200 and "html" in (http.get("Content-Type") or ""):
             sizes.append(len(http_body(record.reader.read(), http) or b""))
     return sizes
-
-
-_PEER_RULES = """
-import json, sys, time
-from datatrove.data import Document
-from datatrove.pipeline.filters import C4QualityFilter, FineWebQualityFilter
-from datatrove.pipeline.filters import GopherQualityFilter, GopherRepetitionFilter
-filters = [GopherRepetitionFilter(), GopherQualityFilter()]
-filters += [C4QualityFilter(filter_no_terminal_punct=False), FineWebQualityFilter()]
-texts = [json.loads(line) for line in open(sys.argv[1], encoding="utf-8")]
-for one in filters:
-    one.filter(Document(text=texts[0], id="0"))
-start = time.process_time()
-for number, text in enumerate(texts):
-    for one in filters:
-        one.filter(Document(text=text, id=str(number)))
-print(time.process_time() - start)
-"""
-
-_PEER_MINHASH = """
-import json, sys, tempfile, time
-from datatrove.pipeline.dedup.minhash import MinhashDedupSignature
-step = MinhashDedupSignature(tempfile.mkdtemp())
-texts = [json.loads(line) for line in open(sys.argv[1], encoding="utf-8")]
-step.get_signature(step.get_shingles(texts[0]))
-start = time.process_time()
-for text in texts:
-    step.get_signature(step.get_shingles(text))
-print(time.process_time() - start)
-"""
-
-_PEER_PACK = """
-import json, sys, tempfile, time
-from datatrove.data import Document
-from datatrove.pipeline.tokens import DocumentTokenizer
-texts = [json.loads(line) for line in open(sys.argv[1], encoding="utf-8")]
-documents = [Document(text=text, id=str(number)) for number, text in enumerate(texts)]
-step = DocumentTokenizer(tempfile.mkdtemp(), "TOKENIZER", eos_token="<|endoftext|>", shuffle_documents=False)
-step.tokenizer
-start = time.process_time()
-for _ in step.run(iter(documents)) or ():
-    pass
-print(time.process_time() - start)
-"""
-
-_PEER_EXTRACT = """
-import sys, time
-from trafilatura import extract
-from warcio.archiveiterator import ArchiveIterator
-start = time.process_time()
-with open(sys.argv[1], "rb") as stream:
-    for record in ArchiveIterator(stream):
-        http = record.http_headers
-        if record.rec_type != "response" or not http or http.get_statuscode() != "200":
-            continue
-        if "html" in (http.get_header("Content-Type") or ""):
-            try:
-                extract(record.content_stream().read(), favor_precision=True, include_comments=False, deduplicate=True)
-            except Exception:
-                pass
-print(time.process_time() - start)
-"""

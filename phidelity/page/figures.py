@@ -84,7 +84,7 @@ def dot_plot(
 def bar_chart(title: str, bars: Sequence[Bar]) -> Markup:
     """Horizontal bars with their notes at the end."""
     longest = max((bar.value for bar in bars), default=0) or 1
-    left, row = 20 + 6.6 * max((len(bar.label) for bar in bars), default=0), 22
+    left, row = 20 + 7.4 * max((len(bar.label) for bar in bars), default=0), 22
     body = []
     for place, bar in enumerate(bars):
         y = 4 + row * place

@@ -84,7 +84,8 @@ def gather(run: Run) -> dict[str, Any]:
         "direction": direction,
         "mean_interval": mean_interval,
         "training": TRAINING,
-        "banner": f"{_subject(run)} trained by Phidelity; not phi-4; not affiliated with Microsoft",
+        "banner": f"{_subject(run)}; not phi-4; not affiliated with Microsoft",
+        "data_alone": data_alone(run),
         "parameters": _parameters(run),
         "shape": model_shape(run),
         "period": period(run),
@@ -170,9 +171,21 @@ def by_rules(run: Run) -> bool:
     return all(table.get("kind") == "rules" for table in tables)
 
 
+def data_alone(run: Run) -> bool:
+    """Whether the recipe makes data and trains nothing, so that nothing of a model is missing."""
+    stages = {name for name in ROAD if run.recipe.get(name) is not None}
+    return bool(stages) and stages <= {"benchmarks", "corpus", "synthetic", "tokenizer", "shards"}
+
+
 def _subject(run: Run) -> str:
+    if data_alone(run):
+        return "Training data made by Phidelity, and no model"
     n = _parameters(run)
-    return f"{n:,}-parameter miniature" if n else "Unfinished miniature, model not yet chosen,"
+    return (
+        f"{n:,}-parameter miniature trained by Phidelity"
+        if n
+        else "Unfinished miniature, model not yet chosen, trained by Phidelity"
+    )
 
 
 def _parameters(run: Run) -> int:
