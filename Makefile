@@ -5,10 +5,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 PEERS ?=
 
-.PHONY: help run test check docs parity soak bench clean
+.PHONY: help install run test check docs parity soak bench clean
 
 help:  ## list the verbs
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
+
+install: $(VENV)/ready  ## make .venv with the phi command in it (EXTRAS=json,gpu adds extras)
+	@test -z "$(EXTRAS)" || $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[$(EXTRAS)]'
 
 run: $(VENV)/ready  ## walk the whole road of recipe tiny into runs/tiny (about ten minutes)
 	$(BIN)/phi run

@@ -1,6 +1,6 @@
 """One answer as it grows, stopped after a sentence.
 
-python examples/stream.py MODEL "Your question"
+python examples/stream.py MODEL ["Your question"]
 """
 
 import sys
@@ -25,4 +25,4 @@ def main(model: str, question: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2])
+    main(sys.argv[1], *(sys.argv[2:] or ["There are 9 books in a box. Ben takes 2 out. How many are left?"]))

@@ -45,9 +45,13 @@ class HubFolder(NamedTuple):
 
 
 def is_hub_id(source: Path | str) -> bool:
-    """Whether `source` is a hub id rather than a path: of its form, and neither it nor its first part is here."""
+    """Whether `source` is a hub id rather than a path: of its form, and neither it nor its first part is here.
+
+    `runs/<name>` never is: it is where runs are made, and who has none yet should not wait for a network.
+    """
     text = str(source)
-    return bool(_ID.fullmatch(text)) and not Path(text).exists() and not Path(text.split("/")[0]).is_dir()
+    owner = Path(text.split("/")[0])
+    return bool(_ID.fullmatch(text)) and owner.name != "runs" and not Path(text).exists() and not owner.is_dir()
 
 
 def fetch(source: str, *, weights: bool = True, progress: Progress = SILENT) -> HubFolder:

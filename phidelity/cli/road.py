@@ -130,7 +130,9 @@ def _figures(stage: runs.StageStatus) -> str:
 @click.command()
 @click.argument("recipe", required=False)
 @click.option("--finetune", type=ANY, metavar="MODEL", help="What fine-tuning MODEL needs, instead of a RECIPE.")
-@click.option("--rank", type=click.IntRange(min=1), default=8, show_default=True, help="Of --finetune's adapter.")
+@click.option(
+    "--rank", type=click.IntRange(min=1), help="Of --finetune's adapter; by default what `phi finetune` takes."
+)
 @click.option("--context", type=click.IntRange(min=9), default=1024, show_default=True, help="Of --finetune's rows.")
 @click.option("--gpus", type=click.IntRange(min=1), help="How many GPUs.")
 @click.option("--gpu", help="Which: a100, h100 or h200.")
@@ -144,7 +146,7 @@ def _figures(stage: runs.StageStatus) -> str:
 def plan(
     recipe: str | None,
     finetune: Path | None,
-    rank: int,
+    rank: int | None,
     context: int,
     gpus: int | None,
     gpu: str | None,
@@ -187,14 +189,16 @@ def plan(
     click.echo(json.dumps(facts) if as_json else _plan_page(facts))
 
 
-def _plan_finetune(model: Path, rank: int, context: int, as_json: bool) -> None:
+def _plan_finetune(model: Path, rank: int | None, context: int, as_json: bool) -> None:
     from phidelity.checkpoint.open import look
     from phidelity.engine.memory import available_memory
+    from phidelity.train.choices import usual_rank
     from phidelity.train.finetune_plan import page, plan_finetune
 
     config = look(runs.resolve_model(model)).config
     threads = len(os.sched_getaffinity(0))
     length = min(context, config.context_len)
+    rank = rank or usual_rank(config)
     facts = plan_finetune(config, rank=rank, context_len=length, cpu_bytes=available_memory(), threads=threads)
     click.echo(json.dumps(facts) if as_json else "\n".join(page(facts)))
 

@@ -6,6 +6,7 @@ kind. Its name is a hash of sources, flags and compiler: what stands in the cach
 """
 
 import hashlib
+import logging
 import os
 import platform
 import shutil
@@ -28,6 +29,8 @@ INSTRUCTIONS = {
 TIMEOUT = 120.0
 """Seconds that one file may take (*ours*)."""
 
+logger = logging.getLogger(__name__)
+
 
 class BuildError(Exception):
     """Why there is no library, in a sentence that can be shown."""
@@ -39,6 +42,7 @@ def library(cache: Path, *, compiler: str | None = None, flags: tuple[str, ...] 
     target = cache / f"phi-{_key(compiler, flags)}.so"
     if target.exists():
         return target
+    logger.info("Compiling the kernels, once for this machine (half a minute at most).")
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache, prefix="building-") as place:
         os.replace(_build(Path(place), compiler, flags), target)

@@ -58,13 +58,16 @@ def sft(
     *,
     synthetic: Path,
     model: Path,
-    open_model: Callable[[Path], Completer],
     seed: int,
     out: Path,
+    open_model: Callable[[Path], Completer] | None = None,
     teacher: Completer | None = None,
     progress: Progress = SILENT,
 ) -> dict[str, Any]:
-    """Train `model` on the conversations of `synthetic`; writes model/, metrics.jsonl and training/."""
+    """Train `model` on the conversations of `synthetic`; writes model/, metrics.jsonl and training/.
+
+    `open_model` answers with `model`, which `known` asks; without that table neither it nor `teacher` is needed.
+    """
     weights, tokenizer, _ = open_checkpoint(model)
     if config.context_len > weights.config.context_len:
         found = f"sft.context_len {config.context_len} was found; the model holds {weights.config.context_len}"
@@ -72,6 +75,8 @@ def sft(
     conversations = list(read_records(synthetic / "conversations.jsonl.zst", Conversation))
     known: dict[str, Any] = {}
     if config.known:
+        if open_model is None:
+            raise UserError("sft.known was found, but nothing that answers with the model: give open_model.")
         problems = synthetic / "problems.jsonl"
         asked = {"problems": problems, "base": open_model(model), "writer": teacher}
         chats, counts = limit_chats_of(config.known, **asked, seed=seed, out=out)

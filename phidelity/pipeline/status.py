@@ -156,6 +156,8 @@ def resolve_model(path: Path, road: Collection[str] = ROAD) -> Path:
             f"{path} holds no model: found {found}; expected a run directory, a stage of one, or a folder with "
             "config.json and model.safetensors."
         )
+    if path.name in road and (path.parent / RECIPE_JSON).is_file():
+        raise UserError(f"{path}: that stage is still to do. The command that made {path.parent} goes on with it.")
     kind = "is a file" if path.exists() else "does not exist"
     raise UserError(
         f"{path} {kind}; expected a run directory, a checkpoint folder, a GGUF file or a hub id. Make one with: phi run"

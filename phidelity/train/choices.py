@@ -75,6 +75,11 @@ class Choice(NamedTuple):
         return f"  {self.name:<14} {shown:<22} {self.reason}"
 
 
+def usual_rank(model: ModelConfig) -> int:
+    """Of an adapter: 16, and 8 from 4 billion parameters on, where 8 more take as much memory again (*ours*)."""
+    return 8 if census(model).total >= 4 * 10**9 else 16
+
+
 def choose(
     config: FinetuneConfig, model: ModelConfig, lengths: Sequence[int], *, method: Method, n_held_out: int
 ) -> dict[str, Choice]:
@@ -96,9 +101,9 @@ def choose(
             f"phi-4's 1e-6 for all parameters, times {width:.3g} for a model {width:.3g} x narrower",
         )
     else:
-        is_big = census(model).total >= 4 * 10**9
-        why = "8 more would take as much memory again" if is_big else "enough for some thousand examples"
-        take("rank", config.rank, 8 if is_big else 16, why)
+        usual = usual_rank(model)
+        why = "8 more would take as much memory again" if usual == 8 else "enough for some thousand examples"
+        take("rank", config.rank, usual, why)
         rank = int(made[-1].value)
         take("alpha", config.alpha, float(2 * rank), "twice the rank")
         rate = min(2e-4 * width**0.5, 5e-3) * (1 if method == "sft" else 0.1)
