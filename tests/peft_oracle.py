@@ -2,7 +2,8 @@
 
 Reads task.json: base and adapter folders, and examples as ids with the mask of what is trained. Writes
 answer.safetensors: logits of the first example, TRL's loss over all of them as one batch, and its gradients by
-PEFT's names. With `make` it first makes the adapter itself.
+PEFT's names; with `pairs` TRL's DPO losses and their gradients instead, the base being the reference. With `make` it
+first makes the adapter itself.
 """
 
 import json
@@ -14,7 +15,7 @@ from datasets import Dataset
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
-from trl import SFTConfig, SFTTrainer
+from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 
 folder = Path(sys.argv[1])
 task = json.loads((folder / "task.json").read_text())
@@ -25,6 +26,22 @@ if "make" in task:
     made.save_pretrained(task["adapter"])
     base = made.unload()
 model = PeftModel.from_pretrained(base, task["adapter"], is_trainable=True)
+tokenizer = AutoTokenizer.from_pretrained(task["base"])
+if "pairs" in task:
+    text = Dataset.from_list([{"prompt": "red", "chosen": "yes", "rejected": "no"}])
+    settings = DPOConfig(
+        output_dir=str(folder / "dpo"), report_to=[], use_cpu=True, bf16=False, beta=task["beta"], max_length=None
+    )
+    reference = AutoModelForCausalLM.from_pretrained(task["base"], dtype=torch.float32, attn_implementation="eager")
+    trainer = DPOTrainer(model, ref_model=reference, args=settings, train_dataset=text, processing_class=tokenizer)
+    losses = []
+    for pair in task["pairs"]:
+        loss = trainer.compute_loss(trainer.model, trainer.data_collator([pair]))
+        loss.backward()
+        losses.append(loss.detach())
+    found = {f"grad.{name}": p.grad for name, p in trainer.model.named_parameters() if p.grad is not None}
+    save_file({**found, "losses": torch.stack(losses)}, folder / "answer.safetensors")
+    sys.exit()
 rows = [
     {
         "input_ids": one["ids"],
@@ -39,7 +56,7 @@ settings = SFTConfig(
 )  # fmt: skip
 trainer = SFTTrainer(
     model=model, args=settings, train_dataset=Dataset.from_list(rows),
-    processing_class=AutoTokenizer.from_pretrained(task["base"]),
+    processing_class=tokenizer,
 )  # fmt: skip
 model = trainer.model
 model.train()

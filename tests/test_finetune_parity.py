@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from checkpoint_world import CONFIG, random_checkpoint
+from checkpoint_world import CONFIG, TOKENIZER, random_checkpoint
 from safetensors.torch import load_file
 from test_adapter import random_updates, write
 
@@ -20,10 +20,14 @@ from phidelity.checkpoint.weights import load
 from phidelity.export.huggingface import write_huggingface
 from phidelity.model.attention import CausalAttend
 from phidelity.model.lora import adapt
+from phidelity.model.thrifty import thrifty
+from phidelity.model.transformer import Transformer
+from phidelity.records import Message, PreferencePair
 from phidelity.tokenizer.chat import Rendered
 from phidelity.train.examples import Kept
 from phidelity.train.finetune_run import pack_lots
-from phidelity.train.frozen import chat_objective
+from phidelity.train.frozen import chat_objective, pair_margins, pair_objective
+from phidelity.train.pair_logprobs import Row
 
 pytestmark = pytest.mark.parity
 
@@ -61,6 +65,47 @@ def test_loss_and_gradients_are_those_of_peft_and_trl(layout, tmp_path: Path) ->
     loss.backward()
     total = float(loss.detach())
     assert abs(total - float(theirs["loss"])) < 1e-5 * total
+    check_gradients(model, theirs, layout)
+
+
+@pytest.mark.parametrize("is_thrifty", [False, True])
+@pytest.mark.parametrize("layout", ["fused", "split"])
+def test_dpo_of_an_adapter_is_that_of_trl(layout, is_thrifty: bool, tmp_path: Path) -> None:
+    weights = open_weights(random_checkpoint(tmp_path / "base"))
+    write_huggingface(weights, tmp_path / layout, layout=layout, dtype=torch.float32)
+    updates = random_updates(FUSED if layout == "fused" else SPLIT)
+    write(tmp_path / "adapter", updates, base=weights.digest, layout=layout)
+    base, rows = load(weights), [pair(n) for n in range(3)]
+    ids = [
+        {"prompt_ids": row.context, "chosen_ids": row.pair.chosen, "rejected_ids": row.pair.rejected} for row in rows
+    ]
+    theirs = asked(tmp_path, base=tmp_path / layout, adapter=tmp_path / "adapter", pairs=ids, beta=0.3)
+
+    with torch.no_grad():
+        for row in rows:
+            row.reference = float(pair_margins(base.model, [row]))
+    model = adapt(base.model, updates, trains=True)
+    model = thrifty(model) if is_thrifty else model
+    alone = torch.stack([pair_objective(model, [row], beta=0.3).total for row in rows])
+    torch.testing.assert_close(alone, theirs["losses"].view(-1), atol=1e-5, rtol=1e-5)
+    total = pair_objective(model, rows, beta=0.3).total
+    torch.testing.assert_close(total, theirs["losses"].sum(), atol=1e-5, rtol=1e-5)
+    total.backward()
+    check_gradients(model, theirs, layout)
+
+
+def pair(seed: int) -> Row:
+    generator = torch.Generator().manual_seed(seed)
+    context, chosen, rejected = (torch.randint(0, 390, (n,), generator=generator).tolist() for n in (13, 9, 6 + seed))
+    sides = PreferencePair(
+        id=str(seed), kind="full", prompt=(Message(role="user", content="red"),), chosen=(*chosen, TOKENIZER.im_end),
+        rejected=(*rejected, TOKENIZER.im_end), tokenizer=TOKENIZER.digest,
+    )  # fmt: skip
+    return Row(sides, context)
+
+
+def check_gradients(model: Transformer, theirs: dict[str, torch.Tensor], layout: str) -> None:
+    """Of A and B in every layer, relative to 1e-5."""
     for layer, block in enumerate(model.blocks):
         for attribute, matrix in (
             ("qkv", "attention.qkv"),

@@ -44,14 +44,14 @@ def run(peers: Mapping[str, Path]) -> list[dict[str, Any]]:
 
 
 def _times(peers: Mapping[str, Path]) -> list[dict[str, Any]]:
-    children = [_Child(_ours(TIMED)), *([_Child(_peer(peers["peft"]))] if "peft" in peers else [])]
-    told = {mode: [[child.step(mode) for child in children] for _ in range(STEPS)] for mode in MODES}
-    for child in children:
-        child.close()
     rows = []
     for mode, said in MODES.items():
+        children = [_Child(_ours(TIMED, mode)), *([_Child(_peer(peers["peft"], mode))] if "peft" in peers else [])]
+        told = [[child.step() for child in children] for _ in range(STEPS)]
+        for child in children:
+            child.close()
         for key, what in (("seconds", "step"), ("processor", "processor time of a step")):
-            mine, *theirs = (median(one[key] for one in found) for found in zip(*told[mode], strict=True))
+            mine, *theirs = (median(one[key] for one in found) for found in zip(*told, strict=True))
             rows.append(_row(f"{what}, {TIMED.n_layers} layers, {TIMED.context} tokens{said}", mine, "s", *theirs))
     return rows
 
@@ -59,8 +59,8 @@ def _times(peers: Mapping[str, Path]) -> list[dict[str, Any]]:
 def _memory() -> list[dict[str, Any]]:
     found = []
     for shape in (FEW, MORE):
-        child = _Child(_ours(shape))
-        found.append(child.step("recompute"))
+        child = _Child(_ours(shape, "recompute"))
+        found.append(child.step())
         child.close()
     few, more = (one["peak"] - one["packed"] for one in found)
     a_layer = (more - few) / (MORE.n_layers - FEW.n_layers)
@@ -89,10 +89,10 @@ class _Child:
         )
         self._line()
 
-    def step(self, mode: str) -> dict[str, float]:
+    def step(self) -> dict[str, float]:
         """Seconds, peak and what else the process tells of its step."""
         assert self._process.stdin
-        self._process.stdin.write(f"{mode}\n")
+        self._process.stdin.write("\n")
         self._process.stdin.flush()
         return json.loads(self._line())
 
@@ -107,12 +107,12 @@ class _Child:
         return line
 
 
-def _ours(shape: Shape) -> list[str]:
-    return [sys.executable, "-m", "phidelity.bench.finetune", json.dumps(shape)]
+def _ours(shape: Shape, mode: str) -> list[str]:
+    return [sys.executable, "-m", "phidelity.bench.finetune", json.dumps(shape), mode]
 
 
-def _peer(environment: Path) -> list[str]:
-    shape = _config(TIMED).model_dump() | {"rank": RANK, "context": TIMED.context, "threads": _threads()}
+def _peer(environment: Path, mode: str) -> list[str]:
+    shape = _config(TIMED).model_dump() | {"rank": RANK, "context": TIMED.context, "threads": _threads(), "mode": mode}
     return [str(environment / "bin/python"), str(Path(__file__).with_name("finetune_peer.py")), json.dumps(shape)]
 
 
@@ -124,14 +124,14 @@ def _threads() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def take_steps(shape: Shape) -> None:
+def take_steps(shape: Shape, mode: str) -> None:
     """Our side: a step for every line on standard input."""
     import torch
 
     from phidelity.bench.packed_shape import packed_shape
     from phidelity.checkpoint.adapter import FUSED, fresh_updates
     from phidelity.checkpoint.packed import packed_bytes
-    from phidelity.device import peak_memory, reset_peak_memory
+    from phidelity.device import give_back_freed_memory, peak_memory, reset_peak_memory
     from phidelity.model.lora import adapt
     from phidelity.model.thrifty import thrifty
     from phidelity.tokenizer.chat import Rendered
@@ -146,21 +146,20 @@ def take_steps(shape: Shape) -> None:
         return pack_lots([Kept("1", Rendered([*(i % 1000 for i in range(n)), 0], [True] * (n + 1)), None)], n)[0]
 
     torch.set_num_threads(_threads())
+    if mode == "recompute":
+        give_back_freed_memory()
     config = _config(shape)
     base = packed_shape(config, "q4").model
     updates = fresh_updates(config, FUSED, rank=RANK, alpha=2 * RANK, seed=0)
     optim = OptimConfig(peak_lr=1e-4, weight_decay=0.0, spike_sigma=0.0)
-    states = {"recompute": State.begin(thrifty(adapt(base, updates, trains=True)), optim)}
-    if shape == TIMED:
-        states["keep"] = State.begin(adapt(base, updates, trains=True), optim)
+    model = adapt(base, updates, trains=True)
+    state = State.begin(thrifty(model) if mode == "recompute" else model, optim)
     del updates
-    for state in states.values():
-        update(state, chat_objective, [lot(shape.warm)], lr=1e-4, clip=1.0)
+    update(state, chat_objective, [lot(shape.warm)], lr=1e-4, clip=1.0)
     reset_peak_memory()
     row, packed = lot(shape.context), packed_bytes(config, "q4") / 1e9
     _say("ready")
-    for line in sys.stdin:
-        state = states[line.strip()]
+    for _ in sys.stdin:
         start, used = time.perf_counter(), time.process_time()
         sums = update(state, chat_objective, [row], lr=1e-4, clip=1.0)
         spent = {"seconds": time.perf_counter() - start, "processor": time.process_time() - used}
@@ -173,4 +172,4 @@ def _say(line: str) -> None:
 
 
 if __name__ == "__main__":
-    take_steps(Shape(*json.loads(sys.argv[1])))
+    take_steps(Shape(*json.loads(sys.argv[1])), sys.argv[2])

@@ -33,6 +33,9 @@ rotary.inv_freq = fresh.inv_freq
 targets = ["qkv_proj", "o_proj", "gate_up_proj", "down_proj"]
 model = get_peft_model(base, LoraConfig(r=shape["rank"], lora_alpha=2 * shape["rank"], target_modules=targets))
 model.train()
+if shape["mode"] == "recompute":
+    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    model.enable_input_require_grads()
 optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-4)
 tokens = torch.arange(shape["context"])[None] % 1000
 
@@ -49,11 +52,7 @@ def step() -> float:
 step()
 sys.stdout.write("ready\n")
 sys.stdout.flush()
-for line in sys.stdin:
-    if line.strip() == "recompute":
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    else:
-        model.gradient_checkpointing_disable()
+for _ in sys.stdin:
     start, used = time.perf_counter(), time.process_time()
     loss = step()
     spent = {"seconds": time.perf_counter() - start, "processor": time.process_time() - used}

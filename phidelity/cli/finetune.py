@@ -58,6 +58,7 @@ def finetune(model: Path, data: Path, out: Path, look: bool, targets: str, as_js
     What is not given is chosen, and printed with its reason. A run that was killed goes on with the same command.
     """
     from phidelity.checkpoint.packed import PackedWeights
+    from phidelity.device import give_back_freed_memory
     from phidelity.engine.memory import available_memory
     from phidelity.train import finetune as training
     from phidelity.train.choices import FinetuneConfig
@@ -80,6 +81,8 @@ def finetune(model: Path, data: Path, out: Path, look: bool, targets: str, as_js
         click.echo("\n".join([*job.lines(), f"memory: {readable_size(fits.total)} at most", *_shown(job)]), err=True)
         if look:
             return
+        if not config.all_parameters and job.of("recompute") == "yes":
+            give_back_freed_memory()
         report = training.finetune(job, out, progress=progress)
     click.echo(json.dumps({"out": str(out), **report}) if as_json else _told(out, report, config.all_parameters))
 
