@@ -84,7 +84,7 @@ def finetune(model: Path, data: Path, out: Path, look: bool, targets: str, as_js
         if not config.all_parameters and job.of("recompute") == "yes":
             give_back_freed_memory()
         report = training.finetune(job, out, progress=progress)
-    click.echo(json.dumps({"out": str(out), **report}) if as_json else _told(out, report, config.all_parameters))
+    click.echo(json.dumps({"out": str(out), **report}) if as_json else _told(out, report, model, config.all_parameters))
 
 
 def _shown(job: Any) -> list[str]:
@@ -99,10 +99,10 @@ def _shown(job: Any) -> list[str]:
     return [f"row {one.row}, what is trained {'in green' if is_terminal else 'between [[ and ]]'}:", f"  {shown:.2000}"]
 
 
-def _told(out: Path, report: dict[str, Any], is_whole: bool) -> str:
+def _told(out: Path, report: dict[str, Any], model: Path, is_whole: bool) -> str:
     found = report["held_out"]
     change = f"{found['change']:+.4f} +- {found['stderr']:.4f}, {found['n']} examples"
-    use = f"phi chat {out}" if is_whole else f"phi chat MODEL --adapter {out.name}={out}"
+    use = f"phi chat {out}" if is_whole else f"phi chat {model} --adapter {out.name}={out}"
     return (
         f"{out}: held-out loss {found['before']:.4f} before, {found['after']:.4f} after ({change}), step "
         f"{report['best_step']} of {report['steps']}\nlook at {out / 'samples.md'}; use it: {use}"

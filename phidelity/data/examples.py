@@ -96,9 +96,10 @@ class _Strict:
         if wrong and str(wrong) not in USELESS and not self.drop_bad:
             told = f"{wrong}: {wrong.found}" if wrong.found else str(wrong)
             expected = EXPECTED.get(str(wrong), "expected what can be read")
+            if not row:
+                raise UserError(f"{self.path}: {told}; {expected}. Mend or rename it.")
             raise UserError(
-                f"{self.path}{f', row {row}' if row else ''}: {told}; {expected}. Mend it, or leave such rows out with "
-                "--drop-bad."
+                f"{self.path}, row {row}: {told}; {expected}. Mend it, or leave such rows out with --drop-bad."
             )
 
 

@@ -113,7 +113,7 @@ def choose(
         take("lr", config.lr, rate, why)
         said = None if config.recompute is None else ("yes" if config.recompute else "no")
         is_big = census(model).total >= BIG
-        why = "the inside of blocks, in the backward pass: " + ("slower by a third, far smaller" if is_big else "small")
+        why = "blocks keep only their input: less memory, more time" if is_big else "what blocks keep is small here"
         take("recompute", said, "yes" if is_big else "no", why)
     epochs = 3.0 if n < 2000 else 2.0 if n < 20_000 else 1.0
     take("epochs", config.epochs, epochs, f"at most, over {n:,} examples")

@@ -68,14 +68,14 @@ def need(
     learnt = 0 if base == "all" else 16 * adapter_parameters(model, rank)
     logits = 2 * 4 * min(CHUNK, context_len) * model.vocab_size
     if base == "all" or not (parts.total >= BIG if recompute is None else recompute):
-        inside = size * context_len * round(2.6 * activation_values(model)) * model.n_layers
-        return Need(held, learnt, inside + logits, PROCESS[place])
-    # Attention whole and a piece of the feed-forward, gradients on their way back, and what the allocator keeps of
-    # either: 1.3 is fitted to a peak that was measured at phi-4's width.
+        inside = size * context_len * activation_values(model)  # of a block, and 1.6 times that going back
+        return Need(held, learnt, round((model.n_layers + 1.6) * inside) + logits, PROCESS[place])
+    # Attention whole, a piece of the feed-forward, and gradients on their way back. Peaks that were measured grow by
+    # 1.3 times what is counted for a layer (docs/benchmarks.md).
     piece = min(PIECE, context_len) if place == "cpu" else context_len
     values = context_len * (3 * model.d_qkv + 4 * model.d_model) + piece * 9 * model.d_ff
-    kept = size * context_len * model.n_layers * model.d_model
-    return Need(held, learnt, kept + max(round(1.3 * size * values), logits), PROCESS[place])
+    kept = round(1.3 * size * context_len * model.n_layers * model.d_model)
+    return Need(held, learnt, kept + max(size * values, logits), PROCESS[place])
 
 
 def adapter_parameters(model: ModelConfig, rank: int, targets: Sequence[str] = FUSED) -> int:
