@@ -5,7 +5,7 @@ import random
 import re
 import shutil
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -36,6 +36,7 @@ from phidelity.preference.known import KnownConfig
 from phidelity.problems.policy import REFUSAL
 from phidelity.records import Problem, write_json, write_records
 from phidelity.safety.attacks import rules_attacker
+from phidelity.safety.privacy import canaries
 from phidelity.statistics import paired_difference
 
 HOSTILE = "</pre><script>alert('x')</script>"
@@ -162,15 +163,24 @@ def write_judged(run: Path) -> None:
     finish(run, "judged_pairs", summary)
 
 
+class Refusing(ScriptedCompleter):
+    """Refuses everything, in words that would be markup, and thinks all texts alike."""
+
+    def logprobs(self, prompts: Sequence[tuple[int, ...]]) -> list[tuple[float, ...]]:
+        return [(0.0,) for _ in prompts]
+
+
 def refuse(_: Path) -> Completer:
-    return ScriptedCompleter(lambda prompt, occurrence: REFUSAL, name="refuse")
+    return Refusing(lambda prompt, occurrence: f"{REFUSAL} <b>\x1b[2J</b>", name="refuse")
 
 
 def write_breakfix(run: Path) -> None:
     model = run / "judged_dpo" / "model"
     TOKENIZER.save(model)
     (model / "model.safetensors").write_text("weights")
-    config = parse(BreakfixConfig, {"probes": 2, "fix_probes": 2, "fix": {"optim": {"peak_lr": 1e-4}}}, "")
+    given = {"probes": 2, "fix_probes": 2, "rounds": 2, "fix": {"optim": {"peak_lr": 1e-4}}, "audit": {"pairs": 4}}
+    config = parse(BreakfixConfig, given, "")
+    write_records(run / "synthetic" / "canaries.jsonl", canaries(0, 1))
     out = run / "breakfix"
     out.mkdir()
     summary = breakfix(
@@ -183,7 +193,7 @@ def write_breakfix(run: Path) -> None:
         open_model=refuse,
         seed=0,
         out=out,
-        trainer=lambda pairs, model, out, seed, progress: model,
+        trainer=lambda pairs, chats, model, out, seed, progress: Path(shutil.copytree(model, out / "model")),
     )
     finish(run, "breakfix", summary)
 
@@ -415,6 +425,22 @@ def test_the_gate_and_every_rule_are_shown_with_their_reasons(whole):
         assert f'<th scope="row">{rule["name"]}</th>' in report
         assert f"| {rule['name']} | {rule['outcome']} |" in card
     assert "are rules over the problems' own checkers, not models" in card
+
+
+def test_each_round_its_clusters_and_the_audit_are_shown_and_what_was_said_is_escaped(whole):
+    card, report = texts(whole)
+    assert "2 rounds on a toy policy domain" in report
+    assert "- Round 0: " in card
+    assert "- Round 1: " in card
+    assert "Content warning" in report
+    clusters = json.loads((whole / "breakfix" / "rounds" / "0" / "clusters.json").read_text())
+    assert f"{clusters[0]['n']} of {clusters[0]['n_tried']}: {clusters[0]['hazard']}" in report
+    assert "&lt;b&gt;\u241b[2J&lt;/b&gt;" in report
+    assert "\x1b" not in report
+    assert "It cannot show how a model meets real harms" in card
+    assert "men's names, women's names" in card
+    assert "planted 64 times" in card
+    assert "Before the round: a halving of 40 % attack success" in report
 
 
 def test_the_funnel_shows_each_reason_with_what_decided(whole):

@@ -18,6 +18,7 @@ from pydantic import Field
 from phidelity.checkpoint.naming import read_config
 from phidelity.completion import Completer
 from phidelity.config import Config, UserError
+from phidelity.pipeline.audit import AuditConfig, audit
 from phidelity.pipeline.fixing import FixConfig, fixer
 from phidelity.progress import SILENT, Progress
 from phidelity.records import Conversation, PreferencePair, Problem, atomic, read_records
@@ -57,6 +58,8 @@ class BreakfixConfig(Config):
     far as they go (phi-4: 1 to 5 %, tables 6 and 7)."""
     fix: FixConfig
     """How a round is trained."""
+    audit: AuditConfig | None = None
+    """Whether fairness and privacy of the accepted model are measured, too."""
 
 
 def breakfix(
@@ -74,7 +77,7 @@ def breakfix(
     progress: Progress = SILENT,
     trainer: Trainer | None = None,
 ) -> Summary:
-    """Run the rounds; writes rounds/0/, rounds/1/, ... and model/, the accepted checkpoint."""
+    """Run the rounds; writes rounds/0/ and so on, model/, the accepted checkpoint, and audit.json if asked for."""
     _check_families(config)
     context_len = read_config(model).context_len
     chats = list(read_records(synthetic / "conversations.jsonl.zst", Conversation))
@@ -86,6 +89,8 @@ def breakfix(
     team = Team(attacker, judge, open_model, trainer or fixer(config.fix, context_len))
     done = rounds(config.rounds, model, terms, team, seed=seed, out=out / "rounds", progress=progress)
     _copy(done[-1].model, out / "model")
+    if config.audit:
+        audit(config.audit, open_model(done[-1].model), done[-1].model, synthetic, seed, out)
     measured, _ = plan_probes("measure", terms.families, config.probes, attacker, seed)
     return _first_to_last(done, measured) | {
         "rounds": [_told(one, measured) for one in done],

@@ -26,6 +26,7 @@ from phidelity.pipeline.evidence import (
     take_census,
 )
 from phidelity.pipeline.manifest import ROAD
+from phidelity.pipeline.safety_evidence import safety
 from phidelity.pipeline.scoreboard import Scoreboard, direction, mean_interval, scoreboard
 from phidelity.progress import readable_size
 from phidelity.records import atomic
@@ -75,7 +76,7 @@ def write_report(run: Path) -> None:
 
 def gather(run: Run) -> dict[str, Any]:
     """All that the templates show, by name."""
-    board, portions = scoreboard(run), mixture(run)
+    board, portions, safe = scoreboard(run), mixture(run), safety(run)
     return {
         "run": run,
         "road": ROAD,
@@ -104,7 +105,7 @@ def gather(run: Run) -> dict[str, Any]:
         "searched": searched_answers(run),
         "pair_measures": PAIR_MEASURES,
         "rates": RATES,
-        "safety": safety(run),
+        "safety": safe,
         "by_rules": by_rules(run),
         "samples": _samples(run),
         "charts": charts(run, board, portions),
@@ -155,14 +156,6 @@ def _around(text: str, match: str) -> tuple[str, str, str]:
         found[0],
         after[:SIDE] + (" …" if len(after) > SIDE else ""),
     )
-
-
-def safety(run: Run) -> dict[str, Any] | None:
-    """What break-fix found, with the gate's rules; None where it is not done."""
-    summary, scores = run.summary("breakfix"), run.json("breakfix", "rounds/0/scores.json")
-    if summary is None or scores is None:
-        return None
-    return {"summary": summary, "scores": scores, "gate": run.json("breakfix", "rounds/0/gate.json")}
 
 
 def by_rules(run: Run) -> bool:

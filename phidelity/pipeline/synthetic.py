@@ -23,6 +23,7 @@ from phidelity.pipeline.evaluation_items import evaluation_items
 from phidelity.problems.families import problem
 from phidelity.progress import SILENT, Progress
 from phidelity.records import Conversation, Document, Problem, read_records, write_json, write_records
+from phidelity.safety.privacy import canaries, planted
 from phidelity.synthetic.aspects import aspects
 from phidelity.synthetic.conversations import conversations
 from phidelity.synthetic.course import course
@@ -37,6 +38,7 @@ from phidelity.synthetic.taught import TaughtConfig, said, taught
 from phidelity.synthetic.textbooks import chapters, drills, exercises, functions, lessons, readings
 
 Summary = dict[str, Any]
+CANARIES = "canaries.jsonl"
 TAUGHT = "taught.json"
 """Who taught, the funnel of each pipeline, and its first text."""
 
@@ -76,6 +78,8 @@ class SyntheticConfig(Config):
     """Share of word problems in German."""
     gym: int = Field(default=0, ge=0)
     """Problems of reasoning-gym, which is an extra (`phidelity[gym]`); tasks made from evaluation sets are off."""
+    canaries: int = Field(default=0, ge=0, le=28)
+    """Sentences with a random number planted 1, 4, 16 and 64 times, so many of each; break-fix asks for them."""
     taught: TaughtConfig | None = None
     """Pipelines with a teacher; without the table none runs."""
 
@@ -101,6 +105,10 @@ def synthetic(
         prompts = list(sieve.passed(_problems(config, bank), lambda one: one.prompt, "problems"))
         task.advance(note=f"{len(prompts)} problems")
     summary = _teach(config, teacher, corpus, seed, out, sieve, documents, chats, progress)
+    if config.canaries:
+        made = canaries(seed, config.canaries)
+        write_records(out / CANARIES, made)
+        documents += planted(made)
     write_records(out / "documents.jsonl.zst", documents)
     write_records(out / "conversations.jsonl.zst", chats)
     write_records(out / "problems.jsonl", prompts)
