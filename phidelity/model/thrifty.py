@@ -28,7 +28,7 @@ def thrifty(model: Transformer, piece: int = PIECE) -> Transformer:
     piece = piece if model.embed.weight.device.type == "cpu" else sys.maxsize
     for block in model.blocks:
         assert isinstance(block, AdaptedBlock)
-        block.forward = _forward(block, piece)
+        block.forward = _forward(block, piece)  # pyright: ignore[reportAttributeAccessIssue]
     return model
 
 
