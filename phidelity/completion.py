@@ -6,7 +6,6 @@ the engine. A prompt that occurs several times in one call is sampled independen
 stream of a completion is a function of (seed, prompt, its how-manieth repeat) and of nothing else.
 """
 
-import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +17,12 @@ from phidelity.config import UserError
 from phidelity.records import Conversation, Record
 
 Prompt = Conversation | str | tuple[int, ...]
+
+
+MOST = 1 << 31
+"""Counts and ids lie below (*ours*): sampling counts in 64 bits."""
+HOTTEST, STRONGEST, MOST_ANSWERS = 100.0, 1000.0, 1 << 16
+"""Most of temperature, of `repetition_penalty` (the least is its inverse), and of `n` (*ours*)."""
 
 
 class SamplingParams(Record):
@@ -75,34 +80,42 @@ class SamplingParams(Record):
 
 
 def check(params: SamplingParams) -> None:
-    """Refuse parameters that no distribution answers to; for those that `model_copy` made, which validates nothing."""
+    """Refuse parameters that no distribution answers to, or that could only be a slip.
+
+    For those that `model_copy` made as well, which validates nothing.
+    """
     p = params
     least = 0 if p.prompt_logprobs is not None else 1
     limits = (
-        ("temperature", 0 <= p.temperature < math.inf, "0 or more, and finite"),
+        ("temperature", 0 <= p.temperature <= HOTTEST, f"0 or more, and at most {HOTTEST:g}"),
         ("top_p", 0 < p.top_p <= 1, "above 0 and at most 1"),
-        ("top_k", p.top_k >= 0, "0 (no limit) or more"),
-        ("max_tokens", p.max_tokens >= least, "1 or more (0 only with prompt_logprobs)"),
+        ("top_k", 0 <= p.top_k < MOST, "0 (no limit) or more, below 2^31"),
+        ("max_tokens", least <= p.max_tokens < MOST, "1 or more (0 only with prompt_logprobs), below 2^31"),
         ("stop", all(p.stop), "strings that are not empty"),
         ("min_p", 0 <= p.min_p <= 1, "0 to 1"),
-        ("repetition_penalty", 0 < p.repetition_penalty < math.inf, "above 0, and finite (1: none)"),
+        (
+            "repetition_penalty",
+            1 / STRONGEST <= p.repetition_penalty <= STRONGEST,
+            f"{1 / STRONGEST:g} to {STRONGEST:g} (1: none)",
+        ),
         ("presence_penalty", -2 <= p.presence_penalty <= 2, "-2 to 2"),
         ("frequency_penalty", -2 <= p.frequency_penalty <= 2, "-2 to 2"),
         (
             "logit_bias",
-            all(token >= 0 and -100 <= bias <= 100 for token, bias in p.logit_bias)
+            all(0 <= token < MOST and -100 <= bias <= 100 for token, bias in p.logit_bias)
             and len({token for token, _ in p.logit_bias}) == len(p.logit_bias),
             "token ids of 0 or more, each once, with -100 to 100",
         ),
-        ("stop_ids", all(token >= 0 for token in p.stop_ids), "token ids of 0 or more"),
-        ("n", p.n >= 1, "1 or more"),
-        ("first_repeat", p.first_repeat >= 0, "0 or more"),
-        ("logprobs", p.logprobs is None or p.logprobs >= 0, "0 or more"),
-        ("prompt_logprobs", p.prompt_logprobs is None or p.prompt_logprobs >= 0, "0 or more"),
+        ("stop_ids", all(0 <= token < MOST for token in p.stop_ids), "token ids of 0 or more"),
+        ("n", 1 <= p.n <= MOST_ANSWERS, f"1 or more, and at most {MOST_ANSWERS}"),
+        ("first_repeat", 0 <= p.first_repeat < MOST, "0 or more, below 2^31"),
+        ("logprobs", p.logprobs is None or 0 <= p.logprobs < MOST, "0 or more, below 2^31"),
+        ("prompt_logprobs", p.prompt_logprobs is None or 0 <= p.prompt_logprobs < MOST, "0 or more, below 2^31"),
     )
     for name, is_fine, expected in limits:
         if not is_fine:
-            raise UserError(f"{name} is {getattr(params, name)!r}; expected {expected}. Change it.")
+            found = repr(getattr(params, name))
+            raise UserError(f"{name} is {found[:80]}{'...' * (len(found) > 80)}; expected {expected}. Change it.")
 
 
 class Usage(Record):
@@ -225,7 +238,7 @@ def what_is_read(prompt: Prompt) -> str | tuple[int, ...]:
     """A prompt as far as a model gets to see it: two conversations that differ in id or meta are the same prompt."""
     if isinstance(prompt, Conversation):
         return "messages:" + "".join(message.model_dump_json() for message in prompt.messages)
-    return prompt if isinstance(prompt, tuple) else "text:" + prompt
+    return "text:" + prompt if isinstance(prompt, str) else tuple(prompt)
 
 
 def require(completer: Completer, prompts: Sequence[Prompt], params: SamplingParams) -> None:

@@ -32,7 +32,8 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> PackedWeights:
 
 def engine(packed: PackedWeights, **options) -> LLM:
     checkpoint = packed.load()
-    return LLM(checkpoint.model, checkpoint.tokenizer, checkpoint.digest, n_running=8, cache_bytes=1 << 22, **options)
+    name = checkpoint.digest
+    return LLM(checkpoint.model, checkpoint.tokenizer, name, digest=name, n_running=8, cache_bytes=1 << 22, **options)
 
 
 def prompts(n: int) -> list[tuple[int, ...]]:

@@ -55,7 +55,7 @@ def test_a_small_model_gets_all_it_can_use_and_no_more() -> None:
 def test_a_budget_takes_from_the_batch_first_and_then_from_the_context() -> None:
     most = plan(PHI_4, packed=8_250_000_000, cache_format="bf16", budget=30 * GB)
     assert most.context_len == 16_384
-    sizes = [14, 12, 11, 10.5, 9.5, 9.1]
+    sizes = [14, 12, 11, 10.5, 9.5, 9.2]
     plans = [plan(PHI_4, packed=8_250_000_000, cache_format="bf16", budget=int(size * GB)) for size in sizes]
     for size, found in zip(sizes, plans, strict=True):
         assert found.total <= size * GB
@@ -107,3 +107,12 @@ def test_free_memory_is_the_machines_or_what_a_container_leaves(tmp_path: Path) 
     assert memory._cgroup(tmp_path) is None
     found = available_memory()
     assert found is None or found > 0
+
+
+def test_a_step_samples_and_scores_within_what_is_planned() -> None:
+    """The draw's copies are of so many logits at a time as the plan counts."""
+    wide = SMALL.model_copy(update={"vocab_size": 100_352})
+    more = memory.activations(wide) - memory.activations(SMALL)
+    decoded, scored = 128, (1 << 24) // 100_352
+    assert more >= 4 * ((decoded + scored) * wide.vocab_size - (decoded + 512) * SMALL.vocab_size)
+    assert memory.activations(wide, 256) - memory.activations(wide) == 4 * 2 * 128 * wide.vocab_size

@@ -1,6 +1,8 @@
 """Sampling: equal to a slow plain reference, in the right distribution, and a function of the request alone."""
 
+import gc
 import math
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,8 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from phidelity.completion import SamplingParams
+from phidelity.completion import HOTTEST, STRONGEST, SamplingParams
 from phidelity.config import UserError
+from phidelity.engine import sampling
 from phidelity.engine.drawing import Settings, draw, stream_key, uniforms
 from phidelity.engine.sampling import Sampler, check_ids, score
 
@@ -240,13 +243,13 @@ def test_a_row_that_is_not_finite_is_told_and_the_others_go_on(bad: float, tempe
 def test_extreme_logits_and_temperatures_still_give_the_best_token() -> None:
     logits = torch.tensor([[-3e38, 3e38, 0.0, -math.inf]]).expand(50, -1)
     u = np.arange(50) / 50
-    for temperature in (0.0, 1e-320, 1e-9, 1.0, 1e30):
+    for temperature in (0.0, 1e-320, 1e-9, 1.0, 100.0):
         assert set(sample(logits, SamplingParams(temperature=temperature), u, 4)) == {1}
     small = torch.tensor([[1.0, 1.0 + 1e-6, 0.0]]).expand(50, -1)
     assert set(sample(small, SamplingParams(temperature=1e-12), u, 3)) == {1}
     hot = torch.tensor([[0.0, 5.0, -math.inf]]).expand(50, -1)
-    assert set(sample(hot, SamplingParams(temperature=1e38), u, 3)) == {0, 1}
-    shaped = Asked(SamplingParams(repetition_penalty=1e-37, temperature=1.0), prompt=(0,))
+    assert set(sample(hot, SamplingParams(temperature=100.0), u, 3)) == {0, 1}
+    shaped = Asked(SamplingParams(repetition_penalty=0.001, temperature=1.0), prompt=(0,))
     assert Sampler(3)(torch.tensor([[30.0, 5.0, 1.0]]), [shaped]).tokens.tolist() == [0]
 
 
@@ -326,3 +329,70 @@ def test_only_allowed_tokens_are_said_and_companions_are_free(temperature: float
     assert held % 2 == 0
     assert ended == 1
     assert free == Sampler(V)(logits[:1], [Asked(params)]).tokens[0]
+
+
+class Broken:
+    """A grammar that cannot say what it allows."""
+
+    is_broken = False
+
+    def __init__(self, mask: np.ndarray | None) -> None:
+        self._mask = mask
+
+    def mask(self, said: Sequence[int]) -> np.ndarray:
+        if self._mask is None:
+            raise ValueError("the grammar is broken")
+        return self._mask
+
+
+@pytest.mark.parametrize(
+    ("mask", "message"),
+    [(None, "the grammar is broken"), (np.ones(3, dtype=bool), "booleans"), (np.zeros(V, dtype=bool), "one of them")],
+)
+def test_a_grammar_that_fails_is_told_for_its_row_and_the_others_go_on(mask: np.ndarray | None, message: str) -> None:
+    logits = torch.randn(2, V, generator=torch.Generator().manual_seed(5))
+    drawn = Sampler(V)(logits, [Asked(SamplingParams()), Asked(SamplingParams(), allowed=Broken(mask))])
+    assert drawn.tokens[0] == Sampler(V)(logits[:1], [Asked(SamplingParams())]).tokens[0]
+    assert list(drawn.failures) == [1]
+    assert message in drawn.failures[1]
+
+
+def test_the_hottest_draw_keeps_to_the_grammar() -> None:
+    logits = torch.randn(1, V, generator=torch.Generator().manual_seed(5))
+    for seed in range(20):
+        params = SamplingParams(temperature=HOTTEST, repetition_penalty=STRONGEST)
+        assert Sampler(V)(logits, [Asked(params.model_copy(update={"seed": seed}), allowed=Even())]).tokens[0] % 2 == 0
+
+
+def test_many_rows_of_a_large_vocabulary_are_sampled_in_turns_with_the_same_bits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    logits, batch = random_batch(40, seed=9)
+    whole = Sampler(V)(logits, batch)
+    monkeypatch.setattr(sampling, "AT_ONCE", 7 * logits.shape[1])
+    parts = Sampler(V)(logits, batch)
+    assert parts.tokens.tolist() == whole.tokens.tolist()
+    assert parts.logprobs.tolist() == whole.logprobs.tolist()
+    assert parts.alternatives == whole.alternatives
+    scored = score(logits, range(40), 2)
+    monkeypatch.undo()
+    assert scored == score(logits, range(40), 2)
+
+
+def test_alternatives_are_tokens_that_can_be_spelled() -> None:
+    logits = torch.tensor([[0.0, 1.0, 9.0]])
+    drawn = Sampler(2)(logits, [Asked(SamplingParams(logprobs=3))])
+    assert [one.token for one in drawn.alternatives[0]] == [1, 0]
+    assert drawn.alternatives[0][0].logprob == pytest.approx(float(logits[0].log_softmax(-1)[1]))
+    assert [one.token for one in score(logits, [0], 3, 2)[1][0]] == [1, 0]
+
+
+def test_nothing_is_held_of_requests_that_have_gone() -> None:
+    sampler, one = Sampler(V), Asked(SamplingParams(repetition_penalty=2.0))
+    sampler(torch.zeros(1, V), [one])
+    gone = weakref.ref(one)
+    sampler.forget()
+    del one
+    gc.collect()
+    assert gone() is None
+    assert not sampler._histories

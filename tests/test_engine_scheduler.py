@@ -1,5 +1,7 @@
 """The laws of the scheduler: whatever it does to a request, the answer is the one it would have had alone."""
 
+import gc
+import weakref
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -13,6 +15,7 @@ from phidelity.engine.blocks import BLOCK
 from phidelity.engine.engine import Engine
 from phidelity.engine.runner import Runner
 from phidelity.engine.sequence import Sequence
+from phidelity.engine.speculation import Costs, Speculator
 from phidelity.engine.spill import Spill
 from phidelity.model.attention import CausalAttend
 from phidelity.model.config import ModelConfig, cache_bytes_per_token
@@ -213,7 +216,7 @@ def test_cancelled_requests_end_and_give_their_blocks_back() -> None:
         one.add(each)
     for _ in range(5):
         one.step()
-    asked[0].is_cancelled = asked[3].is_cancelled = True
+    asked[0].is_cancelled = asked[3].is_cancelled = one.has_cancelled = True
     one.step()
     assert (asked[0].finish_reason, asked[3].finish_reason) == ("cancelled", "cancelled")
     assert 0 < asked[0].n_said < 50
@@ -243,7 +246,7 @@ def test_random_arrivals_lengths_and_cancels_in_a_tiny_pool(seed: int, tmp_path:
             asked.append(sequence(ids, limit, WARM if key else GREEDY, key))
             one.add(asked[-1])
         if asked and rng.random() < 0.02:
-            asked[int(rng.integers(len(asked)))].is_cancelled = True
+            asked[int(rng.integers(len(asked)))].is_cancelled = one.has_cancelled = True
         before = [each for each in asked if each.finish_reason]
         ended = one.step()
         assert set(before).isdisjoint(ended)
@@ -277,3 +280,46 @@ def test_a_prompt_whose_numbers_break_leaves_no_nan_behind() -> None:
     assert all("not finite" in each.error for each in bad)
     assert [each.finish_reason for each in good] == ["length"] * 4
     assert bool(one.runner.cache.data.isfinite().all())
+
+
+def test_a_prompt_is_scored_in_parts_and_without_drafts() -> None:
+    scored = SamplingParams(prompt_logprobs=0)
+    same = (5, 6, 7) * 11
+    one = engine(propose=lambda *_: (5, 6, 7))
+    one.runner.most_scored = 8
+    asked = [sequence(same, 4, scored), sequence(prompt(30), 4, scored)]
+    for each in asked:
+        one.add(each)
+    while one.is_busy:
+        chunks = one.scheduler.plan()
+        assert sum(chunk.n for chunk in chunks if chunk.sequence.n_said == 0) <= 9
+        logits, is_finite = one.runner.forward(chunks)
+        one._receive(chunks, logits, is_finite.tolist())
+    for each in asked:
+        whole = sequence(each.prompt, 4, scored)
+        run(engine(), whole)
+        assert each.prompt_logprobs == whole.prompt_logprobs
+        assert (each.said, each.logprobs) == (whole.said, whole.logprobs)
+
+
+def test_waiting_requests_are_looked_through_only_when_one_was_cancelled() -> None:
+    one = engine(n_rows=1)
+    asked = [sequence(prompt(4, seed=seed), limit=30) for seed in range(3)]
+    for each in asked:
+        one.add(each)
+    one.step()
+    asked[2].is_cancelled = True
+    assert asked[2] not in one.step()
+    one.has_cancelled = True
+    assert one.step() == [asked[2]]
+    assert list(one.scheduler.waiting) == [asked[1]]
+
+
+def test_an_engine_at_rest_holds_no_request() -> None:
+    one = engine(propose=Speculator(Costs([64], [1.0])))
+    asked = sequence((5, 6, 7) * 8, params=SamplingParams())
+    run(one, asked)
+    gone = weakref.ref(asked)
+    del asked
+    gc.collect()
+    assert gone() is None

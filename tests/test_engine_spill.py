@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import os
 from pathlib import Path
 
 import pytest
@@ -113,3 +114,30 @@ def test_a_folder_that_cannot_be_made_is_said_once(tmp_path: Path, caplog: pytes
         one.write(b"a", IDS, data())
     assert len(caplog.records) == 1
     assert one.read(b"a", IDS) is None
+
+
+def test_what_killed_processes_left_is_removed(tmp_path: Path) -> None:
+    spill(tmp_path).write(b"a", IDS, data())
+    folder = tmp_path / "model"
+    (folder / "61.12345.tmp").write_bytes(b"old")
+    os.utime(folder / "61.12345.tmp", (0, 0))
+    (folder / "62.12345-0.tmp").write_bytes(b"being written now")
+    spill(tmp_path)
+    assert sorted(path.name for path in folder.iterdir()) == ["61.kv", "62.12345-0.tmp"]
+
+
+def test_a_budget_below_a_block_stores_nothing_and_removes_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    spill(tmp_path, "one").write(b"a", IDS, data())
+    tiny = spill(tmp_path, "tiny", budget=SIZE - 1)
+    with caplog.at_level(logging.WARNING):
+        tiny.write(b"b", IDS, data())
+    assert f"a block takes {SIZE} bytes, and the budget is {SIZE - 1}" in caplog.text
+    assert not tiny.wants(b"c")
+    assert spill(tmp_path, "one").read(b"a", IDS) is not None
+
+
+def test_engines_of_one_process_write_files_of_their_own(tmp_path: Path) -> None:
+    one, other = spill(tmp_path), spill(tmp_path)
+    assert one._unfinished != other._unfinished

@@ -97,7 +97,7 @@ def restart_row() -> dict[str, Any]:
         for _ in range(ROUNDS):
             prefix = tuple(rng.integers(0, 3000, 1000).tolist())
             for seconds in (computed, restored):
-                llm = LLM(model, tokenizer, "restart", spill=Path(folder))
+                llm = LLM(model, tokenizer, "restart", spill=Path(folder), digest="restart")
                 llm.warm()
                 prompt = (*prefix, *rng.integers(0, 3000, 10).tolist())
                 seconds.append(_seconds(lambda llm=llm, prompt=prompt: llm.submit(prompt, first).result()))

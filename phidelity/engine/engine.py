@@ -5,7 +5,9 @@ Every token of a request is drawn from logits that depend on its own tokens alon
 places as if it were not there and keeping the draws as long as the draft had guessed them: exact, greedy or not.
 """
 
+import logging
 import math
+from collections import deque
 
 import numpy as np
 from torch import Tensor
@@ -16,6 +18,8 @@ from phidelity.engine.sampling import Sampler, score
 from phidelity.engine.scheduler import Propose, Scheduler, Stats
 from phidelity.engine.sequence import Sequence
 from phidelity.engine.spill import Spill
+
+logger = logging.getLogger(__name__)
 
 NOT_FINITE = "the model gave logits that are not finite numbers"
 
@@ -29,7 +33,9 @@ class Engine:
         self.runner = runner
         self.scheduler = Scheduler(runner, spill, propose)
         self.spoke: list[Sequence] = []
-        """Those that took a token in the last step."""
+        """Those that took a token in the last step and go on."""
+        self.has_cancelled = False
+        """Set by any thread when a sequence was cancelled: only then those that wait are looked through."""
         self._sample = Sampler(n_known)
 
     @property
@@ -45,6 +51,7 @@ class Engine:
     def add(self, sequence: Sequence) -> None:
         """Let a sequence wait for its turn."""
         self.scheduler.waiting.append(sequence)
+        self.has_cancelled = self.has_cancelled or sequence.is_cancelled
 
     def step(self) -> list[Sequence]:
         """Compute what is next; the sequences that ended."""
@@ -56,22 +63,27 @@ class Engine:
             logits, is_finite = self.runner.forward(chunks)
             self._receive(chunks, logits, is_finite.tolist())
             ended += [chunk.sequence for chunk in chunks if chunk.sequence.finish_reason]
+        self.spoke = [sequence for sequence in self.spoke if not sequence.finish_reason]
+        if not self.is_busy:
+            self._sample.forget()
         return ended
 
-    def abandon(self, error: str) -> list[Sequence]:
-        """End everything after a failure of the engine itself; the sequences that were under way."""
-        ended = [*self.scheduler.running, *self.scheduler.waiting]
+    def abandon(self) -> None:
+        """Let everything go after a failure of the engine itself; why it ended is for the caller to say."""
+        self.spoke = []
         self.scheduler.waiting.clear()
-        for sequence in ended:
-            self._end(sequence, "error", error)
-        return ended
+        for sequence in list(self.scheduler.running):
+            self.scheduler.leave(sequence, is_broken=True)
+        self._sample.forget()
 
     def _cancelled(self) -> list[Sequence]:
         scheduler = self.scheduler
-        gone = [one for one in (*scheduler.running, *scheduler.waiting) if one.is_cancelled]
+        gone = [one for one in scheduler.running if one.is_cancelled]
+        if self.has_cancelled:
+            self.has_cancelled = False
+            gone += [one for one in scheduler.waiting if one.is_cancelled]
+            scheduler.waiting = deque(one for one in scheduler.waiting if not one.is_cancelled)
         for sequence in gone:
-            if sequence.row < 0:
-                scheduler.waiting.remove(sequence)
             self._end(sequence, "cancelled")
         return gone
 
@@ -110,7 +122,10 @@ class Engine:
         for sequence, n in drawing:
             draft, sequence.draft = sequence.draft, ()
             for at in range(row, row + n):
-                self._accept(sequence, tokens[at], logprobs[at], drawn.alternatives.get(at))
+                if failure := drawn.failures.get(at):
+                    self._end(sequence, "error", failure)
+                else:
+                    self._accept(sequence, tokens[at], logprobs[at], drawn.alternatives.get(at))
                 if sequence.finish_reason or at + 1 == row + n or tokens[at] != draft[at - row]:
                     break
                 sequence.n_cached += 1
@@ -124,7 +139,8 @@ class Engine:
         """Log-probabilities of the prompt's tokens that follow the last `n` computed ones."""
         start = sequence.n_cached - n
         targets = sequence.prompt[start + 1 : sequence.n_cached + 1]
-        values, alternatives = score(logits[: len(targets)], targets, sequence.params.prompt_logprobs or 0)
+        n_told = sequence.params.prompt_logprobs or 0
+        values, alternatives = score(logits[: len(targets)], targets, n_told, self._sample.n_known)
         sequence.prompt_logprobs[start:] = values
         sequence.prompt_alternatives[start:] = alternatives
 
@@ -142,7 +158,12 @@ class Engine:
             sequence.logprobs.append(logprob)
             has_ended = token in sequence.end_ids
             if sequence.text and not has_ended:
-                sequence.shown += sequence.text.push(token)
+                try:
+                    sequence.shown += sequence.text.push(token)
+                except Exception as error:
+                    logger.exception("the text of a request could not be told; the others go on")
+                    self._end(sequence, "error", f"its text could not be told: {error}")
+                    return
                 has_ended = sequence.text.is_stopped
             if has_ended:
                 self._end(sequence, "stop")
@@ -151,10 +172,12 @@ class Engine:
             self._end(sequence, "length")
 
     def _end(self, sequence: Sequence, reason: str, error: str = "") -> None:
+        """Take it off its row and say why. Text that was held back may yet turn out to be a stop string."""
         if reason != "error" and sequence.row >= 0:
             self.scheduler.publish(sequence)
         self.scheduler.leave(sequence, is_broken=reason == "error")
         if sequence.text:
             sequence.shown += sequence.text.finish()
+            reason = "stop" if reason == "length" and sequence.text.is_stopped else reason
         sequence.error = error
         sequence.finish_reason = reason

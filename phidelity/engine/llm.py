@@ -7,12 +7,14 @@ so continuing inside a turn is done with ids. A prompt too long for the context 
 16,384 positions after midtraining).
 """
 
+import operator
 from collections import abc
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, get_args
 
 import torch
 
@@ -58,17 +60,27 @@ class LLM:
         context_len: int | None = None,
         spill: Path | None = None,
         spill_bytes: int = BUDGET,
+        digest: str = "",
         speculate: bool = True,
         cache_format: CacheFormat = "f32",
     ) -> None:
-        """`spill` is a folder for the prefix cache; `context_len` may be less than the model's."""
+        """`spill` is a folder for the prefix cache, and needs `digest`, a name that no other weights have.
+
+        `context_len` may be less than the model's.
+        """
+        _check_options(n_running, cache_bytes, context_len, spill_bytes, cache_format)
+        if spill and not digest:
+            raise UserError(
+                "A prefix cache on disk was asked for (spill), and nothing says which weights it is of. Open the model "
+                "with open_model, or give digest=..., a name that changes with the weights."
+            )
         self.name = name
         self.adapted: dict[str, LLM] = {}  # engines of adapters by name, over the same weights
         self.model, self.tokenizer = model.eval(), tokenizer
         self.context_len = min(context_len or model.config.context_len, model.config.context_len)
         self.n_running = n_running
         self._cache: tuple[int, CacheFormat] = (cache_bytes, cache_format)
-        self._spill = (spill, spill_bytes) if spill else None
+        self._spill = (Path(spill), digest, spill_bytes) if spill else None
         self._speculate = speculate
         self._n_known = min(tokenizer.vocab_size, model.config.vocab_size)
         self._end_ids = chat.stop_ids(tokenizer)
@@ -91,19 +103,19 @@ class LLM:
         on_done: Callable[[int, Completion], None] | None = None,
     ) -> list[Completion]:
         """`params.n` completions per prompt, in order. `on_done(index, completion)` is called as each one ends."""
-        check(params)
-        sampling.check_ids(params, self._n_known)
-        asks = asked(prompts, params)
+        self.check(params)
+        asks = asked([self.prompt_ids(prompt) for prompt in prompts], params)
         completions: dict[int, Completion] = {}
         ended: SimpleQueue[int] = SimpleQueue()
         requests: dict[int, Request] = {}
-        for index, prompt in enumerate([self.prompt_ids(one.prompt) for one in asks]):
-            if self._is_too_long(prompt, params):
-                completions[index] = _refused(prompt, asks[index])
+        for index, one in enumerate(asks):
+            assert isinstance(one.prompt, tuple)
+            if self._is_too_long(one.prompt, params):
+                completions[index] = _refused(one.prompt, one)
             else:
-                sequence = self._sequence(prompt, params, asks[index].repeat)
+                sequence = self._sequence(one.prompt, params, one.repeat)
                 sequence.on_end = lambda index=index: ended.put(index)
-                requests[index] = self._request(sequence, asks[index].choice)
+                requests[index] = self._request(sequence, one.choice)
         try:
             self._worker.submit([request.sequence for request in requests.values()])
             for index in list(completions):
@@ -134,15 +146,14 @@ class LLM:
         What is wrong with the request is raised here. `on_news` is called on the engine's thread after every token
         and at the end, and must be quick; then `take` gives what is new. `allowed` holds the answer to a grammar.
         """
-        check(params)
-        sampling.check_ids(params, self._n_known)
+        self.check(params)
         ids = self.prompt_ids(prompt)
         if self._is_too_long(ids, params):
             room = f"the context holds {self.context_len}, of which one is for the answer"
             raise UserError(f"The prompt has {len(ids)} tokens; {room}. Shorten it.")
         sequence = self._sequence(ids, params, params.first_repeat + repeat)
         sequence.text = sequence.text or TextStream(self.tokenizer, params.stop)
-        sequence.is_streamed, sequence.on_token, sequence.allowed = True, on_news, allowed
+        sequence.on_token, sequence.allowed = on_news, allowed
         request = self._request(sequence, repeat)
         self._worker.submit([sequence])
         return request
@@ -157,12 +168,26 @@ class LLM:
         finally:
             request.cancel()
 
+    def check(self, params: SamplingParams) -> None:
+        """Refuse parameters that no answer of this model could follow."""
+        check(params)
+        sampling.check_ids(params, self._n_known)
+
     def logprobs(self, prompts: abc.Sequence[tuple[int, ...]]) -> list[tuple[float, ...]]:
-        """Log-probability of each token after the first given those before it."""
+        """Log-probability of each token after the first given those before it.
+
+        A `UserError` where the model gave logits that are not finite; RuntimeError where the engine was closed.
+        """
         for prompt in prompts:
             if len(self.prompt_ids(prompt)) > self.context_len:
                 raise UserError(f"{len(prompt)} tokens were given to score; the context holds {self.context_len}.")
-        return [one.prompt_logprobs for one in self.complete(prompts, SamplingParams(max_tokens=0, prompt_logprobs=0))]
+        scored = self.complete(prompts, SamplingParams(max_tokens=0, prompt_logprobs=0))
+        for number, one in enumerate(scored):
+            if one.finish_reason == "error":
+                raise UserError(f"Prompt {number} could not be scored: {one.error}. Check the model with `phi check`.")
+            if len(one.prompt_logprobs) != one.usage.prompt_tokens - 1:
+                raise RuntimeError("the engine was closed before all prompts were scored")
+        return [one.prompt_logprobs for one in scored]
 
     def stats(self) -> dict[str, int]:
         """Requests that run and wait, blocks of the cache, and what was done so far."""
@@ -180,7 +205,7 @@ class LLM:
         }
 
     def warm(self) -> None:
-        """Make the engine now: its cache, and the trials of tiles.py. Else the first request waits for it."""
+        """Make the engine now: its cache, its trials and measurements. Else the first request waits for it."""
         for one in (self, *self.adapted.values()):
             one.complete([(0,)], SamplingParams(max_tokens=1))
 
@@ -193,14 +218,7 @@ class LLM:
         """The ids a prompt is read as."""
         if isinstance(prompt, Conversation):
             return tuple(chat.render(prompt.messages, self.tokenizer, generation_prompt=True).ids)
-        if isinstance(prompt, str):
-            prompt = tuple(self.tokenizer.encode(prompt))
-        if not prompt:
-            raise UserError("A prompt of no tokens was given; expected at least one. Give a text or a conversation.")
-        if not (min(prompt) >= 0 and max(prompt) < self.model.config.vocab_size):
-            found = f"Token ids from {min(prompt)} to {max(prompt)} were given"
-            raise UserError(f"{found}; the model knows 0 to {self.model.config.vocab_size - 1}. Check the tokenizer.")
-        return tuple(prompt)
+        return _ids(self.tokenizer.encode(prompt) if isinstance(prompt, str) else prompt, self.model.config.vocab_size)
 
     def _is_too_long(self, prompt: tuple[int, ...], params: SamplingParams) -> bool:
         return len(prompt) + min(params.max_tokens, 1) > self.context_len
@@ -216,24 +234,7 @@ class LLM:
         )
 
     def _request(self, sequence: Sequence, choice: int) -> Request:
-        return Request(sequence, self._worker, lambda one: self._completion(one, choice))
-
-    def _completion(self, sequence: Sequence, choice: int) -> Completion:
-        tokens = tuple(sequence.said)
-        said = tokens[:-1] if tokens and tokens[-1] in sequence.end_ids else tokens
-        asks = sequence.params
-        return Completion(
-            text=sequence.shown if sequence.text else said_text(self.tokenizer, said),
-            tokens=tokens,
-            logprobs=tuple(sequence.logprobs),
-            finish_reason=sequence.finish_reason,
-            usage=Usage(prompt_tokens=len(sequence.prompt), completion_tokens=len(tokens)),
-            error=sequence.error,
-            index=choice,
-            alternatives=tuple(sequence.alternatives) if asks.logprobs else (),
-            prompt_logprobs=tuple(sequence.prompt_logprobs) if asks.prompt_logprobs is not None else (),
-            prompt_alternatives=tuple(sequence.prompt_alternatives) if asks.prompt_logprobs else (),
-        )
+        return Request(sequence, self._worker, lambda one: one.completion(choice, partial(said_text, self.tokenizer)))
 
     def _make(self) -> Engine:
         """The engine, made on its own thread when the first request comes."""
@@ -241,15 +242,43 @@ class LLM:
         runner = Runner(
             self.model, n_rows=self.n_running, cache_bytes=n_bytes, context_len=self.context_len, cache_format=form
         )
-        spill = _spill(runner, self.name, *self._spill) if self._spill else None
-        propose = Speculator(lambda: measure(runner.model, runner.sizes)) if self._speculate else None
+        spill = _spill(runner, *self._spill) if self._spill else None
+        propose = Speculator(measure(runner.model, runner.sizes)) if self._speculate else None
         return Engine(runner, self._n_known, spill=spill, propose=propose)
 
 
-def _spill(runner: Runner, name: str, folder: Path, budget: int) -> Spill:
+def _check_options(
+    n_running: int, cache_bytes: int, context_len: int | None, spill_bytes: int, cache_format: str
+) -> None:
+    limits = (
+        ("n_running", n_running, n_running >= 1, "1 or more requests at once"),
+        ("cache_bytes", cache_bytes, cache_bytes >= 0, "0 bytes (room for one request) or more"),
+        ("context_len", context_len, context_len is None or context_len >= 2, "2 tokens or more"),
+        ("spill_bytes", spill_bytes, spill_bytes >= 0, "0 bytes or more"),
+        ("cache_format", cache_format, cache_format in get_args(CacheFormat), " or ".join(get_args(CacheFormat))),
+    )
+    for name, value, is_fine, expected in limits:
+        if not is_fine:
+            raise UserError(f"{name} is {value!r}; expected {expected}. Change it.")
+
+
+def _ids(prompt: Any, vocab_size: int) -> tuple[int, ...]:
+    try:
+        ids = tuple(map(operator.index, prompt))
+    except TypeError as error:
+        raise UserError(f"A prompt is a conversation, a text or token ids; found {prompt!r:.60} ({error}).") from None
+    if not ids:
+        raise UserError("A prompt of no tokens was given; expected at least one. Give a text or a conversation.")
+    if not (min(ids) >= 0 and max(ids) < vocab_size):
+        found = f"Token ids from {min(ids)} to {max(ids)} were given"
+        raise UserError(f"{found}; the model knows 0 to {vocab_size - 1}. Check the tokenizer.")
+    return ids
+
+
+def _spill(runner: Runner, folder: Path, digest: str, budget: int) -> Spill:
     block = runner.cache.get(0)
     kind = f"{'x'.join(map(str, block.shape))}-{str(block.dtype).removeprefix('torch.')}"
-    return Spill(folder, f"{name}-{kind}-{runner.arithmetic()}", block.shape, block.dtype, budget)
+    return Spill(folder, f"{digest}-{kind}-{runner.arithmetic()}", block.shape, block.dtype, budget)
 
 
 def open_model(
@@ -272,10 +301,11 @@ def open_model(
     if device == "cpu":
         if weights:
             raise UserError(f"{weights} weights are for a GPU; on a CPU take a packed model (`phi convert --to q4`).")
-        return LLM(lay_out(checkpoint.model), checkpoint.tokenizer, checkpoint.digest, **options)
+        model, name = lay_out(checkpoint.model), checkpoint.digest
+        return LLM(model, checkpoint.tokenizer, name, digest=name, **options)
     model = checkpoint.model.requires_grad_(False).to(device, torch.bfloat16)
     name = f"{checkpoint.digest}-{weights or 'bf16'}"
-    return LLM(lower(model, weights) if weights else model, checkpoint.tokenizer, name, **options)
+    return LLM(lower(model, weights) if weights else model, checkpoint.tokenizer, name, digest=name, **options)
 
 
 def _open_adapted(folder: Path, adapters: abc.Mapping[str, Path], device: str, options: dict[str, Any]) -> LLM:
@@ -286,10 +316,11 @@ def _open_adapted(folder: Path, adapters: abc.Mapping[str, Path], device: str, o
     is_cpu = torch.device(device).type == "cpu"
     model = lay_out(model) if is_cpu else model.requires_grad_(False).to(device, torch.bfloat16)
     options["cache_bytes"] = options.get("cache_bytes", CACHE_BYTES) // (1 + len(read))
-    llm = LLM(model, tokenizer, digest, **options)
+    llm = LLM(model, tokenizer, digest, digest=digest, **options)
     for name, adapter in read.items():
         model_with = adapt(model, placed(adapter.updates, device))
-        llm.adapted[name] = LLM(model_with, tokenizer, f"{digest}-{adapter.digest}", **options)
+        both = f"{digest}-{adapter.digest}"
+        llm.adapted[name] = LLM(model_with, tokenizer, both, digest=both, **options)
     return llm
 
 

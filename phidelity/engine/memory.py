@@ -13,6 +13,9 @@ import torch
 
 from phidelity.config import UserError
 from phidelity.engine.compact import cached_token
+from phidelity.engine.runner import GATHERED, SCORED
+from phidelity.engine.sampling import AT_ONCE
+from phidelity.engine.speculation import WIDEST
 from phidelity.model.config import BITS, ModelConfig, cache_bytes_per_token, memory_bytes
 from phidelity.progress import readable_size
 
@@ -24,8 +27,8 @@ USUAL = 1024
 """Tokens of cache that a request is given when the number of requests at once is chosen (*ours*)."""
 STEP_ROWS = 512
 """Most tokens of one step (tiles.py)."""
-GATHERED = 1 << 16
-"""Columns of keys and values that attention holds side by side (runner.py)."""
+DRAWING = 16
+"""Copies of the logits that are drawn from at once, at most (*ours*): sorts and sums of 8 bytes a number among them."""
 CACHE = 2 << 30
 """Most cache without `--memory` (*ours*): but always room for one request of full length."""
 
@@ -81,7 +84,7 @@ def plan(
     """
     weights = memory_bytes(config, BITS[weight_format], 0) if packed is None else packed
     per_token = cache_bytes(config, cache_format)
-    fixed = weights + activations(config, is_packed=packed is not None) + PROCESS
+    fixed = weights + activations(config, n_running, is_packed=packed is not None) + PROCESS
     least = min(LEAST_CONTEXT, config.context_len)
     limit = min((number for number in (budget, available) if number is not None), default=None)
     room = max(CACHE, config.context_len * per_token) if budget is None else budget - fixed
@@ -102,12 +105,17 @@ def cache_bytes(config: ModelConfig, cache_format: str) -> int:
     return cache_bytes_per_token(config, BITS[cache_format] / 8)
 
 
-def activations(config: ModelConfig, *, is_packed: bool = False) -> int:
-    """Upper bound of what one step holds besides weights and cache, in fp32."""
+def activations(config: ModelConfig, n_running: int = 64, *, is_packed: bool = False) -> int:
+    """Upper bound of what one step holds besides weights and cache, in fp32.
+
+    Logits are there of all tokens that decode or check a draft, those that draw are copied once from among prompts
+    that are scored, and what a draw holds besides is of `AT_ONCE` numbers at a time.
+    """
     c = config
     rows = STEP_ROWS * (4 * c.d_model + c.d_qkv + 3 * c.d_ff)
     gathered = 2 * GATHERED * c.n_kv_heads * c.head_dim + 2 * GATHERED * c.n_heads
-    logits = 3 * 64 * c.vocab_size
+    decoded, scored = max(WIDEST, n_running), min(STEP_ROWS, max(1, SCORED // c.vocab_size))
+    logits = (2 * decoded + scored) * c.vocab_size + DRAWING * max(min(AT_ONCE, decoded * c.vocab_size), c.vocab_size)
     largest_matrix = max(c.vocab_size * c.d_model, 2 * c.d_model * c.d_ff)  # copied once when it is laid out
     if is_packed:  # kernels attend where keys and values lie, and matrices are read as they were stored
         return 4 * (rows + logits)

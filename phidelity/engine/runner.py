@@ -33,6 +33,9 @@ ACCELERATOR_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048)
 KERNEL_SIZES = (1, 2, *SIZES)
 """Where any number of rows will do: up to the last of these (*ours*), which are what speculation measures."""
 
+SCORED = 1 << 24
+"""Logits of a step that score prompts (*ours*): of a large vocabulary a step scores fewer tokens than it computes."""
+
 
 class Chunk(NamedTuple):
     """The next `n` tokens of a sequence; logits are wanted of the last `n_logits` of them."""
@@ -85,6 +88,8 @@ class Runner:
         self._n_slots = query_slots(model) if on_torch else 1
         self.budget = min(step_tokens or self.sizes[-1], self.sizes[-1])
         """Tokens of one step."""
+        self.most_scored = max(1, min(self.budget, SCORED // model.config.vocab_size))
+        """Of these, such as score a prompt."""
         self.n_rows = min(n_rows, self.budget)
         self.tables = np.full((self.n_rows, blocks_per_row + 1), NULL, dtype=np.int64)
 

@@ -5,9 +5,11 @@ penalty (tokens of the answer), logit bias, a grammar; then the best token, the 
 (drawing.py). Log-probabilities are the model's own, before all this.
 """
 
+import logging
 from collections import Counter
 from collections.abc import Hashable, Sequence
 from typing import NamedTuple, Protocol
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -17,6 +19,11 @@ from phidelity.completion import Alternative, SamplingParams
 from phidelity.config import UserError
 from phidelity.engine.drawing import Settings, draw, uniforms
 from phidelity.kernels.library import kernels
+
+AT_ONCE = 1 << 20
+"""Logits that are sampled from at once (*ours*): more rows are taken in turns, so that copies and sorts stay small."""
+
+logger = logging.getLogger(__name__)
 
 
 class Allowed(Protocol):
@@ -54,6 +61,8 @@ class Sampled(NamedTuple):
     """Under the model at temperature 1."""
     alternatives: dict[int, tuple[Alternative, ...]]
     """For the rows that asked, the most probable tokens, best first."""
+    failures: dict[int, str]
+    """For the rows whose grammar failed, how: what was drawn there is of no use."""
 
 
 def check_ids(params: SamplingParams, n_known: int) -> None:
@@ -70,7 +79,7 @@ class Sampler:
         self.n_known = n_known
         """Only the first ids, which the tokenizer can spell, are drawn."""
         self._requests: list[Request] = []
-        self._histories: dict[Request, _History] = {}
+        self._histories: WeakKeyDictionary[Request, _History] = WeakKeyDictionary()
 
     @torch.inference_mode()
     def __call__(self, logits: Tensor, requests: Sequence[Request], ahead: np.ndarray | None = None) -> Sampled:
@@ -80,12 +89,25 @@ class Sampler:
         between its answer so far and the row. Penalties do not see a draft, so such a request must have none.
         """
         logits = logits.float()
+        n = max(1, AT_ONCE // logits.shape[1])
+        if len(requests) <= n:
+            return self._sample(logits, requests, ahead)
+        parts = [slice(at, at + n) for at in range(0, len(requests), n)]
+        sampled = [self._sample(logits[part], requests[part], None if ahead is None else ahead[part]) for part in parts]
+        return _joined_parts(sampled, n)
+
+    def forget(self) -> None:
+        """Hold no request any longer."""
+        self._requests = []
+
+    def _sample(self, logits: Tensor, requests: Sequence[Request], ahead: np.ndarray | None) -> Sampled:
         if self._requests != list(requests):
             self._remember(requests, logits.device)
         known = logits[:, : self.n_known]
         tokens, total = _best(logits, self.n_known)
+        failures: dict[int, str] = {}
         if self._shaped:
-            known = self._shape(known.clone(), requests)
+            known = self._shape(known.clone(), requests, failures)
             tokens[self._shaped] = _argmax(known[self._shaped])
         if len(self._drawn):
             said = [len(requests[row].tokens) - len(requests[row].prompt) for row in self._drawn]
@@ -94,7 +116,8 @@ class Sampler:
             tokens[self._drawn] = draw(rows, self._settings, uniforms(self._keys, counters))
         logprobs = _chosen(logits, tokens) - total
         wanted = {row: self._requests[row].params.logprobs or 0 for row in self._told}
-        return Sampled(tokens, logprobs, {row: most_probable(logits[row], total[row], n) for row, n in wanted.items()})
+        told = {row: most_probable(logits[row, : self.n_known], total[row], n) for row, n in wanted.items()}
+        return Sampled(tokens, logprobs, told, failures)
 
     def _remember(self, requests: Sequence[Request], device: torch.device) -> None:
         self._requests = list(requests)
@@ -104,18 +127,17 @@ class Sampler:
         self._keys = np.array([requests[row].key for row in self._drawn], dtype=np.uint64)
         self._shaped = [row for row, one in enumerate(requests) if _is_shaped(one.params) or one.allowed]
         self._told = [row for row, p in enumerate(params) if p.logprobs]
-        self._histories = {
-            request: self._histories.get(request) or _History(request)
-            for request in (requests[row] for row in self._shaped)
-        }
+        for request in (requests[row] for row in self._shaped):
+            if request not in self._histories:
+                self._histories[request] = _History(request.prompt)
 
-    def _shape(self, logits: Tensor, requests: Sequence[Request]) -> Tensor:
+    def _shape(self, logits: Tensor, requests: Sequence[Request], failures: dict[int, str]) -> Tensor:
         """Penalties and bias, in one gather and scatter each over all rows that have them; then what is allowed."""
         flat, n = logits.view(-1), logits.shape[1]
         heard, said, biased = [], [], []
         for row in self._shaped:
             params, history = requests[row].params, self._histories[requests[row]]
-            history.update()
+            history.update(requests[row].tokens)
             if params.repetition_penalty != 1:
                 heard.append(_columns(row * n + history.all_ids(), params.repetition_penalty))
             if params.presence_penalty or params.frequency_penalty:
@@ -134,24 +156,26 @@ class Sampler:
                 flat[places] += sign * amount
         for row in self._shaped:
             if allowed := requests[row].allowed:
-                said_here = requests[row].tokens[len(requests[row].prompt) :]
-                forbidden = torch.from_numpy(~allowed.mask(said_here)).to(logits.device)
-                logits[row].masked_fill_(forbidden, float("-inf"))
+                try:
+                    mask = _mask(allowed, requests[row].tokens[len(requests[row].prompt) :], n)
+                    logits[row].masked_fill_(torch.from_numpy(~mask).to(logits.device), float("-inf"))
+                except Exception as error:
+                    logger.exception("a grammar failed; its request ends, the others go on")
+                    failures[row] = f"what may be said could not be told: {error}"
         return logits.clamp_(max=torch.finfo(torch.float32).max)
 
 
 class _History:
     """Which tokens a request has read and said, counted as they come."""
 
-    def __init__(self, request: Request) -> None:
-        self.request = request
-        self._read = np.unique(np.array(request.prompt, dtype=np.int64))
+    def __init__(self, prompt: Sequence[int]) -> None:
+        self._read = np.unique(np.array(prompt, dtype=np.int64))
         self._said: Counter[int] = Counter()
-        self._n = len(request.prompt)
+        self._n = len(prompt)
 
-    def update(self) -> None:
-        self._said.update(self.request.tokens[self._n :])
-        self._n = len(self.request.tokens)
+    def update(self, tokens: Sequence[int]) -> None:
+        self._said.update(tokens[self._n :])
+        self._n = len(tokens)
 
     def said_ids(self) -> tuple[np.ndarray, np.ndarray]:
         n = len(self._said)
@@ -159,6 +183,13 @@ class _History:
 
     def all_ids(self) -> np.ndarray:
         return np.union1d(self._read, self.said_ids()[0])
+
+
+def _mask(allowed: Allowed, said: Sequence[int], n_known: int) -> np.ndarray:
+    mask = allowed.mask(said)
+    if mask.dtype != bool or mask.shape != (n_known,) or not mask.any():
+        raise ValueError(f"found a mask {mask.dtype} {list(mask.shape)}; expected {n_known} booleans, one of them true")
+    return mask
 
 
 def _best(logits: Tensor, n_known: int) -> tuple[np.ndarray, np.ndarray]:
@@ -204,14 +235,29 @@ def most_probable(logits: Tensor, total: float, n: int) -> tuple[Alternative, ..
 
 @torch.inference_mode()
 def score(
-    logits: Tensor, targets: Sequence[int], n_alternatives: int = 0
+    logits: Tensor, targets: Sequence[int], n_alternatives: int = 0, n_known: int | None = None
 ) -> tuple[list[float], list[tuple[Alternative, ...]]]:
-    """Log-probability of each target under logits [T, V], and the most probable tokens at its place."""
-    logits = logits.float()
-    total = _best(logits, logits.shape[1])[1]
-    chosen = _chosen(logits, np.array(targets, dtype=np.int64)) - total
-    places = range(len(targets)) if n_alternatives else ()
-    return chosen.tolist(), [most_probable(logits[at], float(total[at]), n_alternatives) for at in places]
+    """Log-probability of each target under logits [T, V], and the most probable of the known tokens at its place."""
+    chosen, told = [], []
+    n = max(1, AT_ONCE // logits.shape[1])
+    for start in range(0, len(targets), n):
+        part = logits[start : start + n].float()
+        total = _best(part, part.shape[1])[1]
+        chosen += (_chosen(part, np.array(targets[start : start + n], dtype=np.int64)) - total).tolist()
+        places = range(len(part)) if n_alternatives else ()
+        told += [most_probable(part[at, :n_known], float(total[at]), n_alternatives) for at in places]
+    return chosen, told
+
+
+def _joined_parts(parts: Sequence[Sampled], n: int) -> Sampled:
+    """Those of `n` rows each, one after the other."""
+    numbered = [(part, at * n) for at, part in enumerate(parts)]
+    return Sampled(
+        np.concatenate([part.tokens for part in parts]),
+        np.concatenate([part.logprobs for part in parts]),
+        {start + row: told for part, start in numbered for row, told in part.alternatives.items()},
+        {start + row: failure for part, start in numbered for row, failure in part.failures.items()},
+    )
 
 
 def _is_shaped(params: SamplingParams) -> bool:

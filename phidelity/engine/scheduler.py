@@ -63,12 +63,11 @@ class Scheduler:
         chunks = self._decode()
         n_decode = sum(chunk.n for chunk in chunks)
         n_streams = sum(1 for chunk in chunks if chunk.sequence.is_streamed)
-        budget = self.pace.limit(n_streams, self._runner.budget - n_decode)
+        budget = _Budget(self.pace.limit(n_streams, self._runner.budget - n_decode), self._runner.most_scored)
         for sequence in self.running:
-            if budget and sequence.n_missing > 1:
-                chunks.append(_prefill(sequence, budget))
-                budget -= chunks[-1].n
-        if self.waiting and budget:
+            if sequence.n_missing > 1 and (chunk := budget.spend(sequence)):
+                chunks.append(chunk)
+        if self.waiting and budget.n_tokens:
             chunks += self._admit(budget)
         self.pace.plan(n_decode, sum(chunk.n for chunk in chunks) - n_decode)
         return sorted(chunks, key=lambda chunk: chunk.n > 1)
@@ -121,7 +120,7 @@ class Scheduler:
                 if sequence.row < 0:
                     break
             else:
-                if self._propose and not sequence.allowed:
+                if self._propose and not sequence.allowed and not _is_scored(sequence):
                     sequence.draft = self._guess(sequence, n_rows, self._propose)
                     n_rows += len(sequence.draft)
                 n = 1 + len(sequence.draft)
@@ -153,11 +152,11 @@ class Scheduler:
         self.waiting.appendleft(sequence)
         self.stats.preemptions += 1
 
-    def _admit(self, budget: int) -> list[Chunk]:
+    def _admit(self, budget: "_Budget") -> list[Chunk]:
         """Begin waiting sequences, first come first served, but for those that wait for another's beginning."""
         chunks: list[Chunk] = []
         passed: list[Sequence] = []
-        while self.waiting and budget and self._rows and len(passed) < LOOK_AHEAD:
+        while self.waiting and budget.n_tokens and self._rows and len(passed) < LOOK_AHEAD:
             sequence = self.waiting.popleft()
             ids = () if sequence.params.prompt_logprobs is not None else tuple(sequence.tokens[:-1])
             match = self.blocks.match(ids)
@@ -167,8 +166,8 @@ class Scheduler:
             if not self._begin(sequence, match, ids):
                 self.waiting.appendleft(sequence)
                 break
-            chunks.append(_prefill(sequence, budget))
-            budget -= chunks[-1].n
+            if chunk := budget.spend(sequence):
+                chunks.append(chunk)
         self.waiting.extendleft(reversed(passed))
         return chunks
 
@@ -239,6 +238,27 @@ class Scheduler:
             sequence.n_cached += n
 
 
+@dataclass(slots=True)
+class _Budget:
+    """What is left of a step for prompts."""
+
+    n_tokens: int
+    n_scored: int
+    """Of these, such as score a prompt."""
+
+    def spend(self, sequence: Sequence) -> Chunk | None:
+        """As much of a sequence as there is room for; logits of its end, or of all where the prompt is scored."""
+        is_scored = _is_scored(sequence)
+        n = min(sequence.n_missing, self.n_tokens, self.n_scored if is_scored else self.n_tokens)
+        self.n_tokens -= n
+        self.n_scored -= n if is_scored else 0
+        return Chunk(sequence, n, n if is_scored else int(n == sequence.n_missing)) if n else None
+
+
+def _is_scored(sequence: Sequence) -> bool:
+    return sequence.params.prompt_logprobs is not None and sequence.n_said == 0
+
+
 def _is_coming(match: Match, ids: tuple[int, ...], running: list[Sequence]) -> bool:
     """Whether a running sequence is about to compute what a match lacks."""
     start = len(match.blocks) * BLOCK
@@ -248,11 +268,3 @@ def _is_coming(match: Match, ids: tuple[int, ...], running: list[Sequence]) -> b
         for one in running
         if one.n_missing > 1 and one.parent == match.parent and one.n_published == len(match.blocks)
     )
-
-
-def _prefill(sequence: Sequence, budget: int) -> Chunk:
-    """As much of a sequence as the budget allows; logits of its end, or of all where the prompt is scored."""
-    n = min(sequence.n_missing, budget)
-    if sequence.params.prompt_logprobs is not None and sequence.n_said == 0:
-        return Chunk(sequence, n, n)
-    return Chunk(sequence, n, int(n == sequence.n_missing))

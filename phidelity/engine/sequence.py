@@ -9,14 +9,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from phidelity.completion import SamplingParams
+from phidelity.completion import Completion, SamplingParams, Usage
 
 if TYPE_CHECKING:
     from phidelity.engine.sampling import Allowed
     from phidelity.engine.stream import TextStream
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, weakref_slot=True)
 class Sequence:
     """A prompt being continued."""
 
@@ -52,10 +52,10 @@ class Sequence:
     """Empty while it lives."""
     error: str = ""
     """What went wrong, where the reason is error."""
-    failure: Exception | None = None
+    failure: BaseException | None = None
     """The engine's own failure that ended it."""
     is_cancelled: bool = False
-    """Set by any thread; seen by the scheduler before its next step."""
+    """Set by any thread; seen before the next step, while it waits where the engine has `has_cancelled`."""
     on_token: Callable[[], None] | None = None
     """Called on the engine's thread after every token."""
     on_end: Callable[[], None] | None = None
@@ -97,3 +97,21 @@ class Sequence:
     def n_missing(self) -> int:
         """Tokens still to be computed before the next can be drawn: 1 in decode."""
         return len(self.tokens) - self.n_cached
+
+    def completion(self, choice: int, decode: Callable[[list[int]], str]) -> Completion:
+        """The whole of it, once it has ended, as the `choice`-th of its prompt."""
+        tokens = self.said
+        said = tokens[:-1] if tokens and tokens[-1] in self.end_ids else tokens
+        asks = self.params
+        return Completion(
+            text=self.shown if self.text else decode(said),
+            tokens=tuple(tokens),
+            logprobs=tuple(self.logprobs),
+            finish_reason=self.finish_reason,
+            usage=Usage(prompt_tokens=len(self.prompt), completion_tokens=len(tokens)),
+            error=self.error,
+            index=choice,
+            alternatives=tuple(self.alternatives) if asks.logprobs else (),
+            prompt_logprobs=tuple(self.prompt_logprobs) if asks.prompt_logprobs is not None else (),
+            prompt_alternatives=tuple(self.prompt_alternatives) if asks.prompt_logprobs else (),
+        )

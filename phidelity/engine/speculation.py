@@ -6,15 +6,16 @@ place by the very number that the request would have come to; draws are kept as 
 is rejection sampling against a proposal of one token: it is kept with its probability p, and else replaced by a draw
 from the others in proportion. So an answer is the same, token for token, with and without.
 
-How long a draft may be is decided by what a step of so many rows costs, measured on this model at the first chance, and
-by how many guesses have been right for this request. Where no length pays, nothing is drafted.
+How long a draft may be is decided by what a step of so many rows costs, measured on this model when the engine starts,
+and by how many guesses have been right for this request. Where no length pays, nothing is drafted.
 """
 
 import statistics
 import time
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -29,8 +30,9 @@ LONGEST = 16
 """Tokens of a draft (*ours*)."""
 WIDEST = 128
 """Rows of a step up to which its cost is measured (*ours*); wider steps get no drafts."""
-SLOWEST = 1.0
-"""Seconds of a step up to which its cost is measured (*ours*)."""
+LONGEST_ROUND, ENOUGH = 1.0, 0.2
+"""Seconds of the first round of measurements, after which wider steps are left out, and of all, after which no further
+round is begun (*ours*)."""
 PRIOR = (1.0, 2.0)
 """Right and made guesses that a request is credited with when it begins (*ours*): it must earn long drafts."""
 MEMORY = 32.0
@@ -63,11 +65,10 @@ class Costs:
 
 
 @torch.inference_mode()
-def measure(model: Transformer, sizes: Sequence[int], n_rounds: int = 3) -> Costs:
+def measure(model: Transformer, sizes: Sequence[int], most_rounds: int = 3) -> Costs:
     """Time steps of each size: all products and the head, without the cache, which costs both sides the same.
 
-    Sizes beyond the first that takes `SLOWEST` are not measured (a large model would be busy for minutes): no drafts so
-    long. Rounds end early where one takes as long as that.
+    A large model would be busy for minutes, so its wider steps are not measured: no drafts so long.
     """
     sizes = [size for size in sizes if size <= WIDEST]
     device, attend = model.embed.weight.device, CausalAttend()
@@ -82,12 +83,12 @@ def measure(model: Transformer, sizes: Sequence[int], n_rounds: int = 3) -> Cost
     first: list[float] = []
     for size in sizes:  # warms up as well
         first.append(seconds(size))
-        if first[-1] > SLOWEST:
+        if sum(first) > LONGEST_ROUND:
             break
     sizes = sizes[: len(first)]
-    if sum(first) > SLOWEST:
-        n_rounds = 1
-    rounds = [[seconds(size) for size in sizes] for _ in range(n_rounds)]
+    rounds: list[list[float]] = []
+    while not rounds or (len(rounds) < most_rounds and sum(map(sum, rounds)) < ENOUGH):
+        rounds.append([seconds(size) for size in sizes])
     return Costs(sizes, [statistics.median(column) for column in zip(*rounds, strict=True)] if sizes else [])
 
 
@@ -126,32 +127,24 @@ class _Memory:
 class Speculator:
     """Proposes drafts for the requests of one engine."""
 
-    def __init__(self, costs: Callable[[], Costs]) -> None:
-        """`costs` is called once, when the first request has something to guess from."""
-        self._measure = costs
-        self._costs: Costs | None = None
-        self._memories: dict[Request, _Memory] = {}
+    def __init__(self, costs: Costs) -> None:
+        self._costs = costs
+        self._memories: WeakKeyDictionary[Request, _Memory] = WeakKeyDictionary()
 
     def __call__(self, request: Request, n_rows: int) -> tuple[int, ...]:
         """The draft of a request in a step that has `n_rows` rows without it; mostly empty."""
         if not is_eligible(request.params):
             return ()
-        memory = self._memory(request)
+        memory = self._memories.get(request)
+        if memory is None:
+            memory = self._memories[request] = _Memory()
         memory.learn(request.tokens)
         place = latest(memory, request.tokens)
         if not place:
             return ()
-        if not self._costs:
-            self._costs = self._measure()
         n = best_length(memory.rate, n_rows, self._costs)
         memory.draft, memory.n_then = continuation(request.tokens, place, n), len(request.tokens)
         return memory.draft
-
-    def _memory(self, request: Request) -> _Memory:
-        if request not in self._memories:
-            self._memories = {one: memory for one, memory in self._memories.items() if not one.finish_reason}
-            self._memories[request] = _Memory()
-        return self._memories[request]
 
 
 def is_eligible(params: SamplingParams) -> bool:

@@ -9,8 +9,10 @@ used longest ago go first.
 """
 
 import contextlib
+import itertools
 import logging
 import os
+import time
 import zlib
 from collections import OrderedDict, deque
 from pathlib import Path
@@ -28,7 +30,11 @@ HEAD = 16
 BUDGET = 4 << 30
 """Bytes on disk unless told otherwise (*ours*)."""
 
+LEFT_OVER = 60.0
+"""Seconds after which an unfinished file is taken for a killed process's and removed (*ours*)."""
+
 logger = logging.getLogger(__name__)
+_NUMBERS = itertools.count()
 
 
 def default_folder() -> Path:
@@ -44,6 +50,8 @@ class Spill:
     ) -> None:
         self.folder = folder / key
         self.budget = budget
+        self._unfinished = f".{os.getpid()}-{next(_NUMBERS)}.tmp"
+        """What files end in while they are written: no two engines of a process write the same one."""
         self._shape = shape
         self._dtype = dtype
         self._n_data = int(np.prod(shape)) * dtype.itemsize
@@ -62,7 +70,7 @@ class Spill:
             for _, path, size in sorted(_files(folder)):
                 self._add(path, size)
         except OSError as error:
-            self._give_up(error)
+            self.give_up(error)
 
     @property
     def n_bytes(self) -> int:
@@ -79,7 +87,7 @@ class Spill:
         body = head + data.contiguous().view(torch.uint8).numpy().tobytes()
         content = MAGIC + zlib.crc32(body).to_bytes(8, "little") + body
         path = self._path(chain)
-        temporary = path.with_suffix(f".{os.getpid()}.tmp")
+        temporary = path.with_suffix(self._unfinished)
         try:
             if not self._make_room(len(content)):
                 return
@@ -87,7 +95,7 @@ class Spill:
             os.replace(temporary, path)
             self._add(path, len(content))
         except OSError as error:
-            self._give_up(error)
+            self.give_up(error)
             _remove(temporary)
 
     def read(self, chain: bytes, ids: tuple[int, ...]) -> Tensor | None:
@@ -139,18 +147,22 @@ class Spill:
         self._sizes[path] = size
 
     def _make_room(self, size: int) -> bool:
+        if size > self.budget:
+            self.give_up(f"a block takes {size} bytes, and the budget is {self.budget}")
+            return False
         while self._sizes and self._n_bytes + size > self.budget:
             path, old = self._sizes.popitem(last=False)
             self._n_bytes -= old
             path.unlink(missing_ok=True)
-        return self._n_bytes + size <= self.budget
+        return True
 
     def _drop(self, path: Path, why: str) -> None:
         self._n_bytes -= self._sizes.pop(path)
         self._tell(f"A block of the prefix cache, {path}, was left out: {why}. It is computed anew.")
         _remove(path)
 
-    def _give_up(self, error: OSError) -> None:
+    def give_up(self, error: Exception | str) -> None:
+        """Write nothing any more, and say once why."""
         self._is_off = True
         self._tell(f"The prefix cache is no longer written to {self.folder}: {error}. Requests go on without.")
 
@@ -196,13 +208,24 @@ class Saver:
             self._write(block, entry, anew=False)
 
     def _write(self, block: int, entry: Entry, *, anew: bool) -> None:
-        if self._spill.wants(entry.chain, anew=anew):
-            self._spill.write(entry.chain, entry.ids, self._cache.get(block))
+        """Whatever fails, no request is to."""
+        try:
+            if self._spill.wants(entry.chain, anew=anew):
+                self._spill.write(entry.chain, entry.ids, self._cache.get(block))
+        except Exception as error:
+            self._spill.give_up(error)
 
 
 def _files(folder: Path) -> list[tuple[float, Path, int]]:
-    """Time of last use, path and size of every block, all models'; files that vanish meanwhile are left out."""
+    """Time of last use, path and size of every block, all models'; files that vanish meanwhile are left out.
+
+    What killed processes left unfinished is removed.
+    """
     found = []
+    for path in folder.glob("*/*.tmp"):
+        with contextlib.suppress(FileNotFoundError):
+            if path.stat().st_mtime < time.time() - LEFT_OVER:
+                _remove(path)
     for path in folder.glob("*/*.kv"):
         try:
             status = path.stat()

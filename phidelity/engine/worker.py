@@ -1,12 +1,16 @@
 """The one thread that owns the engine, and the requests through which any other thread speaks with it.
 
 The thread lives while there is work and a moment longer. A request keeps no queue: its reader has a place in the
-sequence's own lists and takes what is new, so one that never reads costs nothing and holds nobody up. A failure of
-the engine itself is raised to those whose requests it ended; later requests begin anew.
+sequence's own lists and takes what is new, so one that never reads costs nothing and holds nobody up.
+
+Whoever is handed over is kept in one set until it is handed back, which happens once, whatever fails: a step, the
+making of the engine, or the thread. A failure of the engine itself is raised to those whose requests it ended; later
+requests begin anew, on a new thread where the old one died, and in a forked child.
 """
 
 import atexit
 import logging
+import os
 import threading
 import time
 import weakref
@@ -68,11 +72,12 @@ class Request:
     def cancel(self) -> None:
         """End it before the next step; what was said so far stays."""
         self.sequence.is_cancelled = True
-        self._worker.poke()
+        self._worker.look_for_cancelled()
 
     def take(self) -> Piece:
-        """What is new, at once, be it nothing."""
+        """What is new, at once, be it nothing. Who takes from a request that still runs is reading a stream."""
         sequence = self.sequence
+        sequence.is_streamed = sequence.is_streamed or not self.is_done
         finish_reason = sequence.finish_reason if self.is_done else ""
         start, end, text = self._n_tokens, len(sequence.logprobs), sequence.shown
         first = len(sequence.prompt) + start
@@ -87,9 +92,11 @@ class Request:
         return piece
 
     def __iter__(self) -> Iterator[Piece]:
-        """Pieces as they come; the last one has a finish_reason. Leaving early does not cancel."""
+        """Pieces as they come; the last one has a finish_reason, again if asked again. Leaving does not cancel."""
+        self.sequence.is_streamed = True
         while True:
-            self._news.wait()
+            if not self.is_done:
+                self._news.wait()
             self._news.clear()
             piece = self.take()
             if piece.text or piece.tokens or piece.finish_reason:
@@ -129,10 +136,12 @@ class Worker:
         self.engine: Engine | None = None
         self._make = make
         self._inbox: list[Sequence] = []
+        self._live: dict[Sequence, None] = {}
+        """Handed over and not handed back."""
         self._thread: threading.Thread | None = None
         self._is_closing = False
         self._changed = threading.Condition()
-        atexit.register(_close, weakref.ref(self))
+        _WORKERS.add(self)
 
     @property
     def n_arriving(self) -> int:
@@ -144,16 +153,18 @@ class Worker:
         with self._changed:
             if self._is_closing:
                 raise RuntimeError("the engine is closed")
-            self._inbox += sequences
             if not self._thread:
-                self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name="engine", daemon=True)
+                thread.start()  # waits for the lock; where it cannot start, nothing was taken
+                self._thread = thread
+            self._inbox += sequences
+            self._live.update(dict.fromkeys(sequences))
             self._changed.notify()
 
-    def poke(self) -> None:
-        """Let the thread look for cancelled requests."""
-        with self._changed:
-            self._changed.notify()
+    def look_for_cancelled(self) -> None:
+        """Let the engine look for requests that are to end, before its next step."""
+        if self.engine:
+            self.engine.has_cancelled = True
 
     def close(self) -> None:
         """Cancel what runs, save what is cached, end the thread. Again is fine."""
@@ -165,19 +176,30 @@ class Worker:
             thread.join()
 
     def _run(self) -> None:
-        while (arrived := self._next()) is not None:
-            try:
-                if not self.engine:
-                    self.engine = self._make()
-                for sequence in arrived:
-                    self.engine.add(sequence)
-                start = time.perf_counter()
-                ended = self.engine.step()
-                self.engine.scheduler.pace.learn(time.perf_counter() - start)
-            except Exception as error:
-                logger.exception("a step of the engine failed")
-                ended = self._fail(error, arrived)
-            self._tell(ended)
+        try:
+            while (arrived := self._next()) is not None:
+                try:
+                    ended = self._step(arrived)
+                except Exception as error:
+                    logger.exception("a step of the engine failed")
+                    ended = self._fail(error)
+                self._hand_back(ended)
+        except BaseException as error:
+            logger.exception("the engine's thread ended; the next request starts anew")
+            with self._changed:
+                self._thread, self.engine, self._inbox = None, None, []
+                lost = list(self._live)
+            self._hand_back(_failed(lost, error))
+
+    def _step(self, arrived: list[Sequence]) -> list[Sequence]:
+        if not self.engine:
+            self.engine = self._make()
+        for sequence in arrived:
+            self.engine.add(sequence)
+        start = time.perf_counter()
+        ended = self.engine.step()
+        self.engine.scheduler.pace.learn(time.perf_counter() - start)
+        return ended
 
     def _next(self) -> list[Sequence] | None:
         """What has arrived, when there is something to do; None when the thread is to end."""
@@ -189,7 +211,7 @@ class Worker:
                 if self._inbox or is_busy:
                     arrived, self._inbox = self._inbox, []
                     return arrived
-            if self.engine and self._save_one():
+            if self.engine and self.engine.scheduler.save_one():
                 continue
             with self._changed:
                 if not self._inbox and not self._is_closing:
@@ -198,31 +220,68 @@ class Worker:
                     self._thread = None
                     return None
 
-    def _save_one(self) -> bool:
-        assert self.engine
-        return self.engine.scheduler.save_one()
-
     def _cancel_all(self) -> None:
-        running = [*self.engine.scheduler.running, *self.engine.scheduler.waiting] if self.engine else []
-        for sequence in (*running, *self._inbox):
+        for sequence in self._live:
             sequence.is_cancelled = True
+        self.look_for_cancelled()
 
-    def _fail(self, error: Exception, arrived: list[Sequence]) -> list[Sequence]:
-        """End all requests with the error; where the engine could not even be made, those that arrived."""
-        ended = self.engine.abandon(str(error)) if self.engine else arrived
-        for sequence in ended:
-            sequence.finish_reason, sequence.error, sequence.failure = "error", str(error), error
-        return ended
+    def _fail(self, error: Exception) -> list[Sequence]:
+        """All requests that the engine had; those that had not ended by themselves end with the error."""
+        try:
+            if self.engine:
+                self.engine.abandon()
+        except Exception:
+            logger.exception("the engine cannot go on; another is made for later requests")
+            self.engine = None
+        with self._changed:
+            to_come = set(self._inbox)
+            lost = [sequence for sequence in self._live if sequence not in to_come]
+        return _failed(lost, error)
 
-    def _tell(self, ended: list[Sequence]) -> None:
-        spoke = [one for one in self.engine.spoke if not one.finish_reason] if self.engine else []
-        for call in [one.on_token for one in spoke if one.on_token] + [one.on_end for one in ended if one.on_end]:
+    def _hand_back(self, ended: list[Sequence]) -> None:
+        """Tell those that go on of their tokens, and those that ended of their end, each once."""
+        spoke = self.engine.spoke if self.engine else []
+        calls = [one.on_token for one in spoke if one.on_token]
+        with self._changed:
+            ended = [one for one in ended if one in self._live]
+            for one in ended:
+                del self._live[one]
+        calls += [one.on_end for one in ended if one.on_end]
+        for call in calls:
             try:
                 call()
             except Exception:
                 logger.exception("a listener to the engine failed; the engine goes on")
 
+    def _begin_in_child(self) -> None:
+        """After a fork: no thread is here, and an engine that may have been in the middle of a step is of no use."""
+        self._changed = threading.Condition()
+        self._thread, self.engine, self._inbox = None, None, []
+        error = RuntimeError("the process was forked, and the request stayed with its parent")
+        self._hand_back(_failed(list(self._live), error))
 
-def _close(reference: "weakref.ref[Worker]") -> None:
-    if worker := reference():
+
+def _failed(lost: list[Sequence], error: BaseException) -> list[Sequence]:
+    """All of them, those that had not ended by themselves with the error."""
+    for sequence in lost:
+        if not sequence.finish_reason:
+            sequence.error, sequence.failure = str(error) or type(error).__name__, error
+            sequence.finish_reason = "error"
+    return lost
+
+
+_WORKERS: "weakref.WeakSet[Worker]" = weakref.WeakSet()
+
+
+def _close_all() -> None:
+    for worker in list(_WORKERS):
         worker.close()
+
+
+def _begin_all_in_child() -> None:
+    for worker in list(_WORKERS):
+        worker._begin_in_child()
+
+
+atexit.register(_close_all)
+os.register_at_fork(after_in_child=_begin_all_in_child)
