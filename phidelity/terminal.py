@@ -46,7 +46,8 @@ def ask(prompt: str, history: Path | None = None) -> Iterator[str]:
     """What a person types until the end of input, a message at a time.
 
     A line that ends in a backslash goes on with the next; three double quotes begin a message of several lines and
-    end it; what is pasted is one message. On a terminal Ctrl-C clears the line, and `history` keeps what was typed.
+    end it, as does the end of input; what is pasted is one message. On a terminal Ctrl-C clears the line, and
+    `history` keeps what was typed.
     """
     is_terminal = sys.stdin.isatty()
     if is_terminal:
@@ -68,13 +69,21 @@ def _message(prompt: str, more: str) -> str:
     line = input(prompt)
     if not line.startswith(FENCE):
         while line.endswith("\\"):
-            line = line[:-1] + "\n" + input(more)
+            line = line[:-1] + "\n" + _more(more).removesuffix(FENCE)
         return line
     lines = [line.removeprefix(FENCE)]
     while not lines[-1].rstrip().endswith(FENCE):
-        lines.append(input(more))
+        lines.append(_more(more))
     lines[-1] = lines[-1].rstrip().removesuffix(FENCE)
     return "\n".join(lines).strip("\n")
+
+
+def _more(prompt: str) -> str:
+    """The next line of a message; the end of input ends the message, too."""
+    try:
+        return input(prompt)
+    except EOFError:
+        return FENCE
 
 
 def _editing(history: Path | None) -> None:

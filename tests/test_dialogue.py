@@ -6,12 +6,14 @@ import pty
 import re
 import select
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
 from chat_world import small_model
+from conftest import phi_process
 
 from phidelity.cli.dialogue import COMMANDS, Dialogue, Leave
 from phidelity.completion import SamplingParams
@@ -189,7 +191,7 @@ def test_an_interrupt_stops_the_answer_and_keeps_what_was_said(llm):
 
 def test_in_a_pipe_only_answers_come_out_and_an_empty_line_begins_anew(phi, folder):
     done = phi("chat", folder, "--max-tokens", 5, stdin="the cat\n\nthe cat\n/nope\n/quit\nunheard\n")
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 1, "a message was refused"
     (completion,) = {phi("generate", folder, "--prompt", "the cat", "--max-tokens", 5).stdout}
     assert done.stdout == completion * 2
     assert "/nope is no command" in done.stderr
@@ -248,3 +250,33 @@ def test_on_a_terminal_interrupts_end_the_answer_and_then_the_line_but_not_the_p
     history = tmp_path / "phidelity" / "chat_history"
     assert "the cat" in history.read_text()
     assert history.stat().st_mode & 0o777 == 0o600
+
+
+def test_in_a_pipe_nothing_is_dropped_and_what_was_refused_shows_in_the_status(phi, folder, tmp_path):
+    whole = phi("chat", folder, "--max-tokens", 5, stdin='"""the\ncat"""\n')
+    cut = phi("chat", folder, "--max-tokens", 5, stdin='"""the\ncat\n')
+    assert (cut.returncode, cut.stdout) == (0, whole.stdout)
+    assert cut.stdout.strip()
+    assert phi("chat", folder, stdin="the cat " * 500).returncode == 1
+    saved = phi(
+        "chat",
+        folder,
+        "--max-tokens",
+        5,
+        stdin=f"the cat\n/save {tmp_path}/none/x.jsonl\n/adapter\n/load {tmp_path}/no\n",
+    )
+    assert saved.returncode == 1
+    assert "no folder" in saved.stderr
+    assert "No adapter was named" in saved.stderr
+    assert "expected one as /save writes it" in saved.stderr
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_chat_that_nobody_reads_ends_without_a_word_about_files(folder):
+    process = phi_process("chat", folder, "--max-tokens", "20", stdin=subprocess.PIPE)
+    process.stdout.close()
+    process.stdout = None
+    _, error = process.communicate("the cat\n" * 20, timeout=100)
+    assert process.returncode == 1
+    assert "None" not in error
+    assert "Traceback" not in error

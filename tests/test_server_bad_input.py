@@ -1,5 +1,6 @@
 """What a server meets from strangers, against the real one over real sockets: the right status, and it stays up."""
 
+import hashlib
 import json
 import os
 import signal
@@ -15,11 +16,13 @@ from typing import Any
 import httpx
 import pytest
 from conftest import phi_process
-from server_world import NAME, Running, error_of, fresh_llm, post, raw, served, status_of
+from server_world import NAME, Running, error_of, fresh_llm, model, post, raw, served, status_of, tokenizer
 
+from phidelity.checkpoint.huggingface import save_checkpoint
 from phidelity.config import UserError
 from phidelity.server import events, guard, run
 from phidelity.server.auth import read_keys
+from phidelity.server.service import Service
 
 CHAT = "/v1/chat/completions"
 ASKED = {"messages": [{"role": "user", "content": "The cat?"}], "max_tokens": 4}
@@ -250,6 +253,18 @@ def test_keys_open_and_nothing_else_does(tmp_path: Path) -> None:
             assert httpx.get(running.url + open_to_all).status_code == 200
 
 
+def test_keys_beyond_ascii_and_digests_as_they_are_pasted(tmp_path: Path) -> None:
+    digest = hashlib.sha256("schlüssel".encode()).hexdigest()
+    for text in ("schlüssel\n", f"sha256:{digest}\n", f"sha256:{digest}  -\n"):
+        (tmp_path / "keys").write_text(text, encoding="utf-8")
+        keys = read_keys(tmp_path / "keys")
+        assert keys.admits("Bearer schlüssel".encode().decode("latin-1"))
+        assert not keys.admits("Bearer schlussel")
+    (tmp_path / "keys").write_text(f"# ours\nsha256:{digest[:-1]}\n")
+    with pytest.raises(UserError, match="line 2: sha256: is followed by 63"):
+        read_keys(tmp_path / "keys")
+
+
 @pytest.mark.parametrize("text", ["", "# nothing\n\n"])
 def test_a_key_file_without_keys_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "keys").write_text(text)
@@ -271,6 +286,32 @@ def test_other_sites_and_other_names_are_kept_out() -> None:
         }  # fmt: skip
         assert httpx.options(running.url + CHAT, headers=asked_before).status_code == 200
         assert httpx.post(running.url + CHAT, json=ASKED, headers={"Origin": running.url}).status_code == 200
+        for host in ("192.168.1.5:80", "[::1]:80", "127.0.0.2"):  # no name leads to an address
+            assert httpx.get(running.url + "/health", headers={"Host": host}).status_code == 200
+        for host in ("evil.example:8000", "127.0.0.1.evil.example", "1.2.3", "[::1", ""):
+            assert httpx.get(running.url + "/health", headers={"Host": host}).status_code in (400, 403)
+
+
+@pytest.mark.parametrize(("arguments", "status"), [((), 403), (("--allow-host", "phi.example"), 200)])
+def test_without_keys_the_command_answers_to_its_own_names_wherever_it_listens(
+    phi: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], status: int
+) -> None:
+    save_checkpoint(tmp_path / "model", model(), tokenizer())
+    found: list[tuple[str, ...]] = []
+
+    def serve(service: Service, listener: socket.socket, *rest: Any, **more: Any) -> None:
+        found.append(service.settings.hosts)
+        listener.close()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(run, "serve", serve)
+        for how in (("--host", "127.0.0.2"), ("--host", "0.0.0.0", "--insecure")):
+            done = phi("serve", tmp_path / "model", "--port", "0", *how, *arguments)
+            assert done.returncode == 0, done.stderr
+    for hosts in found:
+        with served(hosts=hosts) as running:
+            for host, expected in (("phi.example:1", status), ("localhost", 200), ("127.0.0.2:80", 200)):
+                assert httpx.get(running.url + "/health", headers={"Host": host}).status_code == expected
 
 
 def test_loading_is_said_and_then_it_is_ready() -> None:

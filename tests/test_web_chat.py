@@ -169,11 +169,18 @@ def test_settings_reach_the_server_and_wrong_ones_do_not(page):
         assert {name: server.asked[1][name] for name in asked} == asked
         assert server.asked[1]["messages"][0] == {"role": "system", "content": "Be brief."}
         assert (server.asked[1]["logprobs"], server.asked[1]["top_logprobs"]) == (True, 5)
-        set_field(page, "temperature", "-3")
-        assert page.run("document.getElementById('temperature-error').textContent")
+        for how in (lambda: start(page, "Wrong"), lambda: page.click("Regenerate")):
+            set_field(page, "temperature", "-3")
+            assert page.run("document.getElementById('temperature-error').textContent")
+            how()
+            page.wait("document.activeElement.id === 'temperature'")
+            assert len(server.asked) == 2
+        assert page.run("document.getElementById('message').value") == "Wrong"
+        set_field(page, "temperature", "0.6")
         set_field(page, "seed", "")
-        send(page, "Wrong", 3)
-        assert server.asked[2]["temperature"] == 0.5
+        page.run("document.getElementById('message').value = ''")
+        send(page, "Right", 3)
+        assert server.asked[2]["temperature"] == 0.6
         assert "seed" not in server.asked[2]
         page.open(server.url + "?again")
         assert page.run("document.getElementById('system').value") == "Be brief."
@@ -206,6 +213,55 @@ def test_conversations_are_listed_renamed_deleted_and_brought_back(page):
         page.wait("document.querySelectorAll('.entry').length === 0")
         page.open(server.url + "?empty")
         assert "Ask something" in page.text()
+
+
+def slowly(body: dict[str, Any]) -> Iterator[Any]:
+    for i in range(60):
+        yield f"w{i} "
+        yield 0.05
+
+
+@in_browser
+def test_a_conversation_deleted_amid_its_answer_stays_deleted(page):
+    with scripted(slowly) as server:
+        page.open(server.url)
+        start(page, "Count.")
+        page.wait("document.querySelector('.turn.assistant .prose')?.innerText.includes('w2')")
+        page.click("Delete")
+        page.wait(IDLE)
+        time.sleep(0.3)
+        assert page.run("document.querySelectorAll('.entry').length") == 0
+        page.click("Undo")
+        page.wait("document.querySelectorAll('.entry').length === 1")
+        page.click("Delete")
+        page.wait("document.querySelectorAll('.entry').length === 0")
+        page.open(server.url + "?again")
+        assert page.run("document.querySelectorAll('.entry').length") == 0
+
+
+@in_browser
+def test_one_answer_is_written_at_a_time_and_can_be_stopped(page):
+    with scripted(slowly) as server:
+        page.open(server.url)
+        start(page, "Count.")
+        page.wait("document.querySelector('.turn.assistant .prose')?.innerText.includes('w2')")
+        page.run("document.getElementById('new').click()")
+        page.run("document.querySelector('.example').click()")
+        assert "An answer is being written" in page.text()
+        assert len(server.asked) == 1
+        page.click("Stop")
+        page.wait(IDLE)
+
+
+@in_browser
+def test_an_answer_under_way_is_kept_to_the_last_word_when_the_page_is_left(page):
+    with scripted(slowly) as server:
+        page.open(server.url)
+        start(page, "Count.")
+        page.wait("document.querySelector('.turn.assistant .prose')?.innerText.includes('w7')")
+        page.open(server.url + "?left")
+        assert "w7" in turns(page)[-1]
+        assert page.complaints() == []
 
 
 @in_browser

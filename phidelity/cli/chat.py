@@ -1,9 +1,9 @@
 """`phi chat`: a conversation in the terminal, on the engine itself.
 
 Answers go to standard output, all else to standard error; so in a pipe, where every line is a message and an empty
-line begins a new conversation, the answers come out alone. Editing, history and pasting several lines are
-readline's, which Python brings: another library for the line would bring windows and key tables that a chat of plain
-text has no use for.
+line begins a new conversation, the answers come out alone, and the exit status is 1 where a message was refused.
+Editing, history and pasting several lines are readline's, which Python brings: another library for the line would
+bring windows and key tables that a chat of plain text has no use for.
 """
 
 import os
@@ -69,16 +69,18 @@ def chat(
     if sys.stdin.isatty():
         _tell("Type a message. /help lists the commands, Ctrl-C stops an answer, Ctrl-D ends.")
     try:
-        _converse(dialogue)
+        is_fine = _converse(dialogue)
     finally:
         llm.close()
+    if not (is_fine or sys.stdin.isatty()):
+        raise SystemExit(1)
 
 
-def _converse(dialogue: Any) -> None:
-    """Hear one message after another; a mistake ends none but the message it is in."""
+def _converse(dialogue: Any) -> bool:
+    """Hear one message after another; a mistake ends none but the message it is in. Whether there was none."""
     from phidelity.cli.dialogue import Leave
 
-    is_terminal = sys.stdin.isatty()
+    is_terminal, is_fine = sys.stdin.isatty(), True
     for line in terminal.ask("> ", _history()):
         try:
             if line.strip():
@@ -86,13 +88,18 @@ def _converse(dialogue: Any) -> None:
             elif not is_terminal:
                 dialogue.hear("/reset")
         except Leave:
-            return
+            break
         except KeyboardInterrupt:
             continue  # it came late: the answer was there already
         except UserError as error:
+            is_fine = False
             _tell(str(error))
+        except BrokenPipeError:
+            raise  # nobody reads the answers any more
         except OSError as error:
+            is_fine = False
             _tell(f"Cannot read or write {error.filename}: {error.strerror}. Check path and rights.")
+    return is_fine
 
 
 def _show(text: str) -> None:

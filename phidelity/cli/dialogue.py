@@ -122,7 +122,8 @@ def _system(dialogue: Dialogue, rest: str) -> None:
 
 def _adapter(dialogue: Dialogue, rest: str) -> None:
     if rest not in dialogue.models:
-        raise UserError(f"/adapter {rest} is not here; expected one of: {', '.join(dialogue.models)}.")
+        found = f"{rest!r} is not here" if rest else "No adapter was named"
+        raise UserError(f"{found}; expected /adapter and one of: {', '.join(dialogue.models)}.")
     dialogue.llm = dialogue.models[rest]
     dialogue.tell(f"Answers come from {rest} now.")
 
@@ -159,11 +160,15 @@ def _save(dialogue: Dialogue, rest: str) -> None:
     settings = dialogue.params.model_dump(mode="json", include=set(SETTINGS))
     meta = {"model": dialogue.llm.name, "settings": settings}
     record = Conversation(id="chat", messages=tuple(head + dialogue.turns), source="chat", meta=meta)
+    if not _path(rest).parent.is_dir():
+        raise UserError(f"There is no folder {_path(rest).parent} to save in. Make it, or give another path.")
     write_records(_path(rest), [record])
     dialogue.tell(f"{len(dialogue.turns)} turns in {_path(rest)}.")
 
 
 def _load(dialogue: Dialogue, rest: str) -> None:
+    if not _path(rest).is_file():
+        raise UserError(f"No file {_path(rest)} was found; expected one as /save writes it.")
     found = next(read_records(_path(rest), Conversation), None)
     if found is None:
         raise UserError(f"{_path(rest)} is empty; expected a conversation as /save writes it.")

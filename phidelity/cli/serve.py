@@ -79,7 +79,8 @@ def serve(
     where = runs.resolve_model(model)
     keys = read_keys(api_key_file) if api_key_file else Keys()
     if keys.n_readable:
-        told = f"note: {keys.n_readable} keys lie readable in {api_key_file}"
+        which = "1 key lies" if keys.n_readable == 1 else f"{keys.n_readable} keys lie"
+        told = f"note: {which} readable in {api_key_file}"
         click.echo(f"{told}; `printf %s KEY | sha256sum` makes a digest for sha256:DIGEST.", err=True)
     listener = run.bind(host, port, has_keys=bool(keys), forced=insecure)
     named = adapter_folders(adapters)
@@ -94,7 +95,7 @@ def serve(
         notice=described(where, census(look(where).config).total),
         keys=keys,
         origins=cors_origin,
-        hosts=() if keys else ("localhost", host, socket.gethostname(), *allow_host),
+        hosts=() if keys else tuple(dict.fromkeys(("localhost", host, socket.gethostname(), *allow_host))),
         queue=queue,
         timeout=timeout,
     )
@@ -113,6 +114,7 @@ def serve(
     click.echo(f"loading {where} at {url}")
     sys.stdout.flush()
     run.serve(Service(settings), listener, load, drain=drain, on_ready=on_ready)
+    click.echo("stopped")
 
 
 def model_name(where: Path) -> str:

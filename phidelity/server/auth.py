@@ -2,7 +2,8 @@
 
 A key file has one key a line: `sha256:` and 64 hexadecimal digits, or the key itself (which then lies readable in
 that file; whoever serves is told). Empty lines and lines that begin with # are skipped. `printf %s KEY | sha256sum`
-makes a digest. Keys are random strings, so a fast digest is enough; one that a person would choose is not.
+makes a digest, and the ` -` that it puts behind may stay. Keys are random strings, so a fast digest is enough; one
+that a person would choose is not.
 """
 
 import hashlib
@@ -13,7 +14,7 @@ from pathlib import Path
 
 from phidelity.config import UserError
 
-_DIGEST = re.compile(r"sha256:([0-9a-fA-F]{64})")
+_DIGEST = re.compile(r"sha256:([0-9a-fA-F]{64})(\s+\*?-)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,10 @@ def read_keys(path: Path) -> Keys:
     if not keys:
         raise UserError(f"{path} holds no key; expected one a line. Add one, or leave --api-key-file out.")
     found = [_DIGEST.fullmatch(key) for key in keys]
+    for key, match in zip(keys, found, strict=True):
+        if key.lower().startswith("sha256:") and not match:
+            told = f"{path}, line {lines.index(key) + 1}: sha256: is followed by {len(key) - 7} characters"
+            raise UserError(f"{told}; expected the 64 hexadecimal digits of `printf %s KEY | sha256sum`.")
     digests = [
         bytes.fromhex(match[1]) if match else hashlib.sha256(key.encode()).digest()
         for key, match in zip(keys, found, strict=True)

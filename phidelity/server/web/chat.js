@@ -5,7 +5,7 @@ import { receive } from "./answer.js";
 import { Trouble, model as findModel } from "./api.js";
 import { $, count, h, number } from "./dom.js";
 import { Settings, requestOf } from "./settings.js";
-import { Store, fresh, fromRecords, titleOf } from "./store.js";
+import { Store, fresh, fromRecords, keepUnsaved, titleOf, withUnsaved } from "./store.js";
 import { TurnView } from "./turn.js";
 import { bindPage, download, setOpen, toast } from "./page.js";
 
@@ -22,6 +22,7 @@ const app = {
   live: null, // the answer under way: {conversation, turn, abort}
 };
 const settings = new Settings(() => save(app.open));
+const removed = new WeakSet(); // conversations that an answer under way must not bring back
 
 async function start() {
   bindPage({ fresh: begin, regenerate, editLast, stop, copyLast: () => press("Copy"), tokens: () => press("Tokens"), exportAll, importFile });
@@ -34,7 +35,8 @@ async function start() {
   $("key").value = sessionStorage.getItem("phidelity.key") ?? "";
   $("key").addEventListener("change", () => { sessionStorage.setItem("phidelity.key", $("key").value); meet(); });
   app.store = await Store.open();
-  app.conversations = await app.store.all();
+  app.conversations = withUnsaved(await app.store.all());
+  addEventListener("pagehide", () => { if (app.live) keepUnsaved(app.live.conversation); });
   for (const one of app.conversations) settle(one);
   if (!app.store.isLasting) toast("This browser keeps nothing for this page: conversations last until the tab is closed.");
   const last = app.conversations.find((one) => one.id === location.hash.slice(1)) ?? app.conversations[0];
@@ -129,7 +131,7 @@ function begin() {
 
 // Keeps a conversation that has turns; a full disk is told once and loses nothing that is on the page.
 async function save(conversation) {
-  if (!conversation.turns.length) return;
+  if (!conversation.turns.length || removed.has(conversation)) return;
   if (!app.conversations.includes(conversation)) app.conversations.unshift(conversation);
   try {
     await app.store.put(conversation);
@@ -140,11 +142,13 @@ async function save(conversation) {
 
 async function remove() {
   const gone = app.open;
+  removed.add(gone);
   if (app.live?.conversation === gone) stop();
   app.conversations = app.conversations.filter((one) => one !== gone);
   await app.store.remove(gone.id);
   show(app.conversations[0] ?? fresh(gone.settings));
   toast("Deleted.", "Undo", async () => {
+    removed.delete(gone);
     await save(gone);
     show(gone);
   });
@@ -195,25 +199,39 @@ async function importFile(file) {
 
 // ---- asking --------------------------------------------------------------------------------------------------------
 
+// Whether an answer may begin: one at a time, and with settings as they are shown. Tells why not.
+function isFree() {
+  const wrong = settings.wrong();
+  if (app.live) toast("An answer is being written. Stop it, or wait for its end.");
+  else if (wrong) {
+    setOpen("settings", true);
+    toast(`A setting cannot be kept to: ${wrong.validationMessage}`);
+    wrong.focus();
+  }
+  return !app.live && !wrong;
+}
+
 function submit() {
   const text = $("message").value;
-  if (!text.trim() || app.live) return;
+  if (!text.trim() || !isFree()) return;
   $("message").value = "";
   ask(text);
 }
 
 function ask(text) {
+  if (!isFree()) return;
   app.open.turns.push({ role: "user", content: text });
   answer();
 }
 
 function resend(i, text) {
+  if (!isFree()) return;
   app.open.turns = [...app.open.turns.slice(0, i), { role: "user", content: text }];
   answer();
 }
 
 function regenerate() {
-  if (app.live || !app.open.turns.length) return;
+  if (!app.open.turns.length || !isFree()) return;
   if (app.open.turns.at(-1).role === "assistant") app.open.turns.pop();
   const { temperature, seed } = app.open.settings;
   if (temperature === 0) toast("At temperature 0 the same answer comes again. Raise it under Settings to see others.");
@@ -282,12 +300,13 @@ function explain(trouble) {
 }
 
 function retry() {
-  if (app.live) return;
+  if (!isFree()) return;
   if (app.open.turns.at(-1)?.role === "assistant") app.open.turns.pop();
   answer();
 }
 
 function askAnew() {
+  if (!isFree()) return;
   const question = app.open.turns.findLast((turn) => turn.role === "user").content;
   app.open.turns.pop();
   save(app.open);

@@ -22,6 +22,11 @@ export class Settings {
     }
   }
 
+  // The first field whose value cannot be, if any.
+  wrong() {
+    return NUMBERS.map((name) => $(name)).find((field) => !field.validity.valid);
+  }
+
   show(conversation, limit) {
     this.conversation = conversation;
     $("system").value = conversation.system;

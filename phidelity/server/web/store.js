@@ -46,6 +46,17 @@ export class Store {
   }
 }
 
+// What an answer had said when the page was left: kept at once, which a database does not promise at that moment.
+export function keepUnsaved(conversation) {
+  sessionStorage.setItem("phidelity.unsaved", JSON.stringify(conversation));
+}
+
+export function withUnsaved(conversations) {
+  const kept = JSON.parse(sessionStorage.getItem("phidelity.unsaved") ?? "null");
+  sessionStorage.removeItem("phidelity.unsaved");
+  return kept ? [kept, ...conversations.filter((one) => one.id !== kept.id)] : conversations;
+}
+
 function answered(request) {
   return new Promise((resolve, reject) => {
     request.onsuccess = () => resolve(request.result);
