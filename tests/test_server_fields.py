@@ -337,7 +337,9 @@ def test_the_document_says_what_is_answered(server: Running) -> None:
 def test_metrics_mean_what_their_names_say() -> None:
     metrics = Metrics()
     metrics.ended.update({"stop": 3, "length": 2, "cancelled": 7})
-    text = metrics.text("m", {})
+    text = metrics.text({"m": {"completion_tokens": 5}, "adapter": {"completion_tokens": 7}})
+    assert 'vllm:generation_tokens_total{model_name="m"} 5' in text
+    assert 'vllm:generation_tokens_total{model_name="adapter"} 7' in text
     assert 'vllm:request_success_total{model_name="m",finished_reason="stop"} 3' in text
     assert 'vllm:request_success_total{model_name="m",finished_reason="cancelled"}' not in text
     assert 'phi_request_broken_total{model_name="m",finished_reason="cancelled"} 7' in text

@@ -152,7 +152,7 @@ def test_a_crowd_of_64_loses_nothing_mixes_nothing_and_leaks_nothing(
         text = asyncio.run(get(port, "/metrics"))
         rows = [("whole", seen.whole), ("left", seen.left), ("nonsense", seen.refused)]
         rows += [("resident MB", f"{sizes[len(sizes) // 4] / 1e6:.1f} to {sizes[-1] / 1e6:.1f}")]  # type: ignore[list-item]
-        for name, values in (("first token", seen.first), ("between", seen.between)):
+        for name, values in (("first token", seen.first), ("between pieces", seen.between)):
             p50, p95, p99 = (1000 * np.percentile(values, (50, 95, 99))).round(1)
             rows.append((f"{name} ms p50/p95/p99", f"{p50} / {p95} / {p99}"))  # type: ignore[arg-type]
         with capsys.disabled():

@@ -155,7 +155,7 @@ def _add_state(app: FastAPI, service: Service) -> None:
     @app.get("/metrics", tags=["state"], response_model=None)
     async def metrics() -> Response:
         """For Prometheus."""
-        said = service.metrics.text(service.settings.name, service.stats())
+        said = service.metrics.text({one.settings.name: one.stats() for one in (service, *service.adapted.values())})
         return PlainTextResponse(said, media_type="text/plain; version=0.0.4; charset=utf-8")
 
     @app.get("/docs", include_in_schema=False)

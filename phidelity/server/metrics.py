@@ -77,23 +77,26 @@ class Metrics:
         """Count a time under vLLM's name without its prefix and unit."""
         self.times[f"vllm:{name}_seconds"].observe(seconds, times)
 
-    def text(self, model: str, stats: Mapping[str, int]) -> str:
-        """All of it, in Prometheus' text form."""
-        labels = 'model_name="' + model.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
+    def text(self, models: Mapping[str, Mapping[str, int]]) -> str:
+        """All of it, in Prometheus' text form, for the engines' figures by model; the first name has what is shared."""
+        labelled = {_label(name): stats for name, stats in models.items()}
+        labels = next(iter(labelled))
         lines: list[str] = []
 
         def add(name: str, kind: str, told: str, samples: list[str]) -> None:
             lines.extend([f"# HELP {name} {told}", f"# TYPE {name} {kind}", *samples])
 
         for name, (key, told) in GAUGES.items():
-            add(name, "gauge", told, [f"{name}{{{labels}}} {stats.get(key, 0)}"])
-        usage = 1 - stats["blocks_free"] / stats["blocks"] if stats.get("blocks") else 0.0
+            add(name, "gauge", told, [f"{name}{{{label}}} {stats.get(key, 0)}" for label, stats in labelled.items()])
         cache = "vllm:kv_cache_usage_perc"
-        add(cache, "gauge", "Share of cache blocks that are held.", [f"{cache}{{{labels}}} {usage:.6f}"])
-        for name in ("blocks", "blocks_free"):
-            add(f"phi_cache_{name}", "gauge", "Blocks.", [f"phi_cache_{name}{{{labels}}} {stats.get(name, 0)}"])
+        used = [f"{cache}{{{label}}} {_used(stats):.6f}" for label, stats in labelled.items()]
+        add(cache, "gauge", "Share of cache blocks that are held.", used)
+        for key in ("blocks", "blocks_free"):
+            name = f"phi_cache_{key}"
+            add(name, "gauge", "Blocks.", [f"{name}{{{label}}} {one.get(key, 0)}" for label, one in labelled.items()])
         for name, (key, told) in COUNTERS.items():
-            add(f"{name}_total", "counter", told, [f"{name}_total{{{labels}}} {stats.get(key, 0)}"])
+            samples = [f"{name}_total{{{label}}} {stats.get(key, 0)}" for label, stats in labelled.items()]
+            add(f"{name}_total", "counter", told, samples)
         name = "vllm:request_success_total"
         ended = {why: f'{{{labels},finished_reason="{why}"}} {n}' for why, n in sorted(self.ended.items())}
         add(name, "counter", "Answers that came to their end.", [name + ended[why] for why in ended if why in WHOLE])
@@ -108,3 +111,11 @@ class Metrics:
         for name, histogram in self.times.items():
             add(name, "histogram", HISTOGRAMS[name], histogram.lines(name, labels))
         return "\n".join(lines) + "\n"
+
+
+def _label(model: str) -> str:
+    return 'model_name="' + model.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
+
+
+def _used(stats: Mapping[str, int]) -> float:
+    return 1 - stats["blocks_free"] / stats["blocks"] if stats.get("blocks") else 0.0

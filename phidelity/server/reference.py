@@ -4,6 +4,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from markupsafe import Markup, escape
+
 from phidelity.page.layout import render_page
 
 
@@ -20,7 +22,7 @@ class Route(NamedTuple):
 
     method: str
     path: str
-    text: str
+    text: Markup
     rows: list[Row]
 
 
@@ -37,7 +39,13 @@ def _routes(document: Mapping[str, Any]) -> Iterator[Route]:
             schema = schemas.get(body.get("$ref", "").rsplit("/", 1)[-1], {})
             required = schema.get("required", ())
             rows = [Row(name, _type(field), name in required) for name, field in schema.get("properties", {}).items()]
-            yield Route(method.upper(), path, one.get("description", ""), rows)
+            yield Route(method.upper(), path, _marked(one.get("description", "")), rows)
+
+
+def _marked(text: str) -> Markup:
+    """With what stands between backticks as code."""
+    parts = [escape(part) for part in text.split("`")]
+    return Markup("").join(Markup("<code>{}</code>").format(part) if i % 2 else part for i, part in enumerate(parts))
 
 
 def _type(field: Mapping[str, Any]) -> str:
@@ -48,7 +56,7 @@ def _type(field: Mapping[str, Any]) -> str:
     if field.get("type") == "array":
         return f"list of {_type(field.get('items', {}))}"
     kind = " or ".join(map(str, field["enum"])) if "enum" in field else str(field.get("type", "any"))
-    limits = [f"{sign} {field[name]:g}" for name, sign in _LIMITS.items() if name in field]
+    limits = [f"{sign} {field[name]:,}" for name, sign in _LIMITS.items() if name in field]
     return " ".join([kind, *limits])
 
 

@@ -98,13 +98,7 @@ class Service:
 
     def stats(self) -> dict[str, int]:
         """Of the engine, as far as there is one."""
-        if not self._llm:
-            return {}
-        found = self._llm.stats()
-        for service in self.adapted.values():
-            for key, value in service.stats().items():
-                found[key] = value if key == "block_tokens" else found.get(key, 0) + value
-        return found
+        return self._llm.stats() if self._llm else {}
 
     def check_model(self, name: str | None) -> None:
         """Refuse a model that is not here; none named is the one that is."""
