@@ -234,6 +234,17 @@ def test_a_prompt_over_the_context_is_counted_and_no_verdict_is_given(tmp_path: 
     assert total(found)["refused"] is None
 
 
+@pytest.mark.parametrize("said", ["\ufffd\x00\x1b[31m" * 50, "", "\ud83d half a character", "}{]" * 999])
+def test_a_target_that_says_garbage_or_nothing_is_counted(said: str, tmp_path: Path) -> None:
+    crew = {"target": Failing(["stop", "length"], said.encode("utf-8", "replace").decode())}
+    found = redteam(objectives(2), strategies(["direct"]), crew, PARAMS, 0, tmp_path, lacking={}, digests={})
+    assert found["facts"]["answered"] == 2
+    assert total(found)["attack_success"] is None
+    assert "\x1b" not in (tmp_path / "index.html").read_text()
+    again = redteam(objectives(2), strategies(["direct"]), crew, PARAMS, 0, tmp_path, lacking={}, digests={})
+    assert total(again) == total(found)
+
+
 def test_a_budget_ends_a_run_and_the_next_goes_on(tmp_path: Path) -> None:
     cases = plan(objectives(10), strategies(["direct"]), "target", PARAMS, 0)
     first = run_cases(cases, {"target": target(GRANTED)}, PARAMS, 0, tmp_path, budget=4)
