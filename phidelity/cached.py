@@ -181,7 +181,10 @@ class CachedCompleter:
         with self._lock:
             n = 0
             while n < len(line):
-                n += self._file.write(line[n:])
+                try:
+                    n += self._file.write(line[n:])
+                except OSError as error:
+                    raise OSError(error.errno, error.strerror, str(self.path)) from None
             self._places[key] = _Place(self._file.tell() - len(line), len(line))
 
     def _read(self, key: str) -> Any:

@@ -1,13 +1,17 @@
 """Files of prompts: answered in order, resumed after a kill, and refused by line where they are wrong."""
 
+import errno
 import json
+import time
 from pathlib import Path
 
 import pytest
 
+from phidelity.cached import CachedCompleter
 from phidelity.completion import Capabilities, Completion, SamplingParams, Usage, asked
 from phidelity.config import UserError
-from phidelity.engine.offline import answer_file, read_prompts
+from phidelity.engine.offline import answer_file, check_out
+from phidelity.engine.prompts import read_prompts
 from phidelity.records import Conversation
 
 PARAMS = SamplingParams(temperature=0.5, max_tokens=9)
@@ -113,9 +117,10 @@ def test_answers_of_other_parameters_are_not_taken_for_these(tmp_path):
     ("line", "message"),
     [
         ("{bad", r"line 2: found '\{bad'"),
-        ("[1]", "line 2"),
-        ("7", "line 2"),
-        ('{"text": "a"}', "no 'prompt'"),
+        ("[1]", r"line 2: .*\(a list, no object\)"),
+        ("7", r"line 2: .*\(a number, no object\)"),
+        ('{"text": "a"}', "unknown: 'text'"),
+        ('{"id": "a"}', "no 'prompt'"),
         ('{"prompt": 5}', "the prompt is no text"),
         ('{"prompt": ""}', "or an empty one"),
         ('{"messages": []}', "no messages"),
@@ -123,7 +128,18 @@ def test_answers_of_other_parameters_are_not_taken_for_these(tmp_path):
         ('{"prompt": "a", "params": {"temperature": -1}}', "temperature is -1.0; expected 0 or more"),
         ('{"prompt": "a", "params": {"temprature": 1}}', "temprature: Extra inputs are not permitted"),
         ('{"prompt": "a", "params": {"top_p": "high"}}', "top_p: "),
-        ('{"prompt": "a", "params": [1]}', "line 2"),
+        ('{"prompt": "a", "params": [1]}', "params: a list, no object"),
+        ('{"prompt": "a", "params": []}', "params: a list, no object"),
+        ('{"prompt": "a", "params": ""}', "params: a text, no object"),
+        ('{"prompt": "a", "params": 0}', "params: a number, no object"),
+        ('{"prompt": "a", "parms": {}}', "unknown: 'parms'"),
+        ('{"prompt": "a", "messages": [{"role": "user", "content": "a"}]}', "both a prompt and messages"),
+        ('{"prompt": "\\ud800x"}', "half of a surrogate pair"),
+        ('{"id": "\\ud800", "prompt": "a"}', "half of a surrogate pair"),
+        ('{"id": [1], "prompt": "a"}', "id: a list, neither text nor number"),
+        ('{"id": true, "prompt": "a"}', "id: true or false"),
+        ("[" * 100_000, "nested too deep"),
+        ('{"prompt": "a", "params": {"top_k": 2147483648}}', "top_k is 2147483648"),
     ],
 )
 def test_a_bad_line_is_named_with_its_number(tmp_path, line, message):
@@ -136,9 +152,12 @@ def test_an_id_that_is_given_twice_is_refused_with_both_lines(tmp_path):
     source = write(tmp_path / "in.jsonl", [{"prompt": "a", "id": "x"}, {"prompt": "b"}, {"prompt": "c", "id": "x"}])
     with pytest.raises(UserError, match=r"line 3: .*\(id 'x' is line 1's already\)"):
         read_prompts(source, PARAMS)
-    source = write(tmp_path / "in.jsonl", [{"prompt": "a", "id": 1}, {"prompt": "b"}])
-    with pytest.raises(UserError, match=r"line 2: .*\(id '1' is line 1's already\)"):
-        read_prompts(source, PARAMS)
+
+
+def test_a_line_without_an_id_gets_one_that_no_other_has(tmp_path):
+    rows = [{"id": "1"}, {}, {"id": None}, {"id": None}, {"id": "3"}]
+    source = write(tmp_path / "in.jsonl", [{**row, "prompt": "a"} for row in rows])
+    assert [line.id for line in read_prompts(source, PARAMS)] == ["1", "#1", "2", "#3", "3"]
 
 
 def test_all_bad_lines_are_named_up_to_five_and_nothing_is_asked(tmp_path):
@@ -159,3 +178,86 @@ def test_files_that_are_empty_binary_or_their_own_answer_are_refused(tmp_path):
     source = write(tmp_path / "in.jsonl", [{"prompt": "a"}])
     with pytest.raises(UserError, match="would be overwritten"):
         answer_file(Echo(), source, source, PARAMS)
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(UserError, match="is a folder"):
+        answer_file(Echo(), source, tmp_path / "folder", PARAMS)
+
+
+@pytest.mark.parametrize("name", ["out.jsonl.partial", "out.jsonl.tmp"])
+def test_prompts_that_the_answers_would_be_kept_in_are_left_alone(tmp_path, name):
+    source = write(tmp_path / name, [{"prompt": "a"}])
+    before = source.read_bytes()
+    with pytest.raises(UserError, match="would be overwritten"):
+        answer_file(Echo(), source, tmp_path / "out.jsonl", PARAMS)
+    assert source.read_bytes() == before
+
+
+def test_a_file_in_the_way_of_the_kept_answers_is_left_alone(tmp_path):
+    source, notes = write(tmp_path / "in.jsonl", [{"prompt": "a"}]), tmp_path / "out.jsonl.partial"
+    for text in ("my notes", "{}\n", '{"prompt": "b"}\n'):
+        notes.write_text(text)
+        with pytest.raises(UserError, match="holds no answers of an earlier run"):
+            answer_file(Echo(), source, tmp_path / "out.jsonl", PARAMS)
+        assert notes.read_text() == text
+    for torn in ("", '{"k', '{"key": "ab'):
+        notes.write_text(torn)
+        check_out(source, tmp_path / "out.jsonl")
+
+
+def test_a_second_run_of_the_same_answers_is_refused_while_the_first_goes_on(tmp_path):
+    source, out = write(tmp_path / "in.jsonl", [{"prompt": "a"}]), tmp_path / "out.jsonl"
+
+    class Second(Echo):
+        def complete(self, prompts, params, on_done=None):
+            with pytest.raises(UserError, match="Another run is writing"):
+                answer_file(Echo(), source, out, PARAMS)
+            return super().complete(prompts, params, on_done)
+
+    assert answer_file(Second(), source, out, PARAMS) == 1
+    assert [row["text"] for row in rows_of(out)] == ["a/0/0.5/0"]
+
+
+def test_a_run_that_is_stopped_begins_nothing_more(tmp_path):
+    rows = [{"prompt": "a", "params": {"seed": seed}} for seed in range(500)]
+    echo = Slow(dies_after=1)
+    with pytest.raises(KeyboardInterrupt):
+        answer_file(echo, write(tmp_path / "in.jsonl", rows), tmp_path / "out.jsonl", PARAMS)
+    assert echo.n_begun < 250
+
+
+class Slow(Echo):
+    """Takes a moment for each call."""
+
+    n_begun = 0
+
+    def complete(self, prompts, params, on_done=None):
+        self.n_begun += 1
+        time.sleep(0.02)
+        return super().complete(prompts, params, on_done)
+
+
+def test_parameters_that_the_model_cannot_follow_are_told_with_their_line(tmp_path):
+    def check(params: SamplingParams) -> None:
+        if params.stop_ids:
+            raise UserError("stop_ids names token 9")
+
+    source = write(tmp_path / "in.jsonl", [{"prompt": "a"}, {"prompt": "b", "params": {"stop_ids": [9]}}])
+    echo = Echo()
+    with pytest.raises(UserError, match=r"line 2: .*\(stop_ids names token 9\)"):
+        answer_file(echo, source, tmp_path / "out.jsonl", PARAMS, check=check)
+    assert echo.n_paid == 0
+
+
+class Full:
+    """A file on a disk without room."""
+
+    def write(self, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_full_disk_is_told_with_the_file(tmp_path):
+    cached = CachedCompleter(Echo(), tmp_path / "out.jsonl.partial")
+    cached.close()
+    cached._file = Full()  # pyright: ignore[reportAttributeAccessIssue]
+    with pytest.raises(OSError, match=r"No space left on device: .*out\.jsonl\.partial"):
+        cached.complete(["a"], PARAMS)

@@ -5,6 +5,7 @@ object on standard output and nothing else there. Whatever needs torch is import
 it, so that help and status answer at once.
 """
 
+import errno
 import os
 from importlib.metadata import version
 from typing import Any
@@ -46,6 +47,9 @@ class _Phi(click.Group):
         except UserError as error:
             raise _Failure(str(error)) from None
         except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                where = f" at {error.filename}" if error.filename else ""
+                raise _Failure(f"The disk is full{where}: {error.strerror}. Free some and start again.") from None
             if error.filename is None:
                 raise
             raise _Failure(f"Cannot read or write {error.filename}: {error.strerror}. Check path and rights.") from None

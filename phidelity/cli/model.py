@@ -68,16 +68,18 @@ def generate(
     if (source is None) != (out is None):
         raise click.UsageError("--input FILE and --out FILE belong together.")
     from phidelity.completion import SamplingParams
-    from phidelity.engine.offline import answer_file, as_prompt, read_prompts
+    from phidelity.engine.offline import answer_file, check_out
+    from phidelity.engine.prompts import as_prompt, read_prompts
 
     params = SamplingParams(**how)
-    if source:
-        read_prompts(source, params, raw=raw)  # bad lines are told before a model is loaded
+    if source and out:  # what is wrong is told before a model is loaded
+        check_out(source, out)
+        read_prompts(source, params, raw=raw)
     kept = kept_prefixes(prefix_cache, prefix_cache_size)
     with closing(open_llm(runs.resolve_model(model), memory, cache, device, **kept)) as llm:
         if source and out:
             with terminal.watching(sys.stderr) as progress:
-                n = answer_file(llm, source, out, params, raw=raw, progress=progress)
+                n = answer_file(llm, source, out, params, raw=raw, check=llm.check, progress=progress)
             click.echo(json.dumps({"answers": n, "out": str(out)}) if as_json else f"{n} answers in {out}")
             return
         (completion,) = llm.complete([as_prompt(prompt or "", raw=raw)], params)

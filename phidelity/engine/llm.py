@@ -263,8 +263,10 @@ def _check_options(
 
 
 def _ids(prompt: Any, vocab_size: int) -> tuple[int, ...]:
+    """Ids as a tuple of integers, the very one that was given where it is one already."""
     try:
-        ids = tuple(map(operator.index, prompt))
+        is_plain = type(prompt) is tuple and set(map(type, prompt)) == {int}
+        ids = prompt if is_plain else tuple(map(operator.index, prompt))
     except TypeError as error:
         raise UserError(f"A prompt is a conversation, a text or token ids; found {prompt!r:.60} ({error}).") from None
     if not ids:
