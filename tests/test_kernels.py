@@ -74,23 +74,33 @@ def test_a_token_has_the_same_bits_in_every_batch(library, isa):
     rng = np.random.default_rng(2)
     w, x = q4_parts(rng, 48, 2304), rng.standard_normal((40, 2304)).astype(np.float32)
     together = multiplied(library, w, x)
-    for n in (1, 2, 7, 13):
+    for n in (*range(1, 13), 17):
         assert np.array_equal(multiplied(library, w, x[:n]), together[:n])
 
 
 def test_tokens_are_rounded_as_the_reference_says(library, isa):
     rng = np.random.default_rng(3)
-    x = (rng.standard_normal((6, 160)) * np.logspace(-44, 30, 6)[:, None]).astype(np.float32)
-    x[1], x[2, :32], x[3, 5], x[4, 40] = 0, np.arange(32) / 2, np.nan, np.inf
+    x = (rng.standard_normal((8, 160)) * np.logspace(-44, 30, 8)[:, None]).astype(np.float32)
+    x[1], x[2, :32], x[3, 5], x[4, 140] = 0, np.arange(32) / 2, np.nan, np.inf
+    x[5, :32], x[6], x[7, 32:] = 1, -3.5, rng.uniform(0.5, 1, 128)  # too much of a size
     room, expected = rounded(library, x), layout.quantise(x)
-    wide, groups = 256, 8
-    a = room[: 6 * wide].view(np.int8).reshape(6, wide)
-    scale, weighted = room[6 * wide :].view(np.float32).reshape(3, 6, groups)[:2]
-    assert np.array_equal(a[:, :160], expected.a)
-    assert np.array_equal(scale[:, :5], expected.t, equal_nan=True)
-    assert np.array_equal(weighted[:, :5], expected.t * expected.total.astype(np.float32), equal_nan=True)
-    assert not a[:, 160:].any()
-    assert not scale[:, 5:].any()
+    scales, sums = room[8 * 256 :][: 8 * 2 * 4], room[8 * 256 + 8 * 2 * 4 :]
+    assert np.array_equal(room[: 8 * 256].view(np.int8).reshape(8, 256), expected.a)
+    assert np.array_equal(scales.view(np.float32).reshape(8, 2), expected.t, equal_nan=True)
+    assert np.array_equal(sums.view(np.int16).reshape(8, 8), expected.total)
+    assert not expected.a[:, 160:].any()
+
+
+@pytest.mark.parametrize("value", [0.5, 0.75, 0.9999, 1])
+def test_the_magnitudes_of_a_group_stay_within_what_16_bits_hold(library, value):
+    x = np.full((4, 128), value, np.float32)
+    x[:, 3] = 1
+    x[1:] *= np.random.default_rng(8).choice([-1, 1], (3, 128))
+    a = rounded(library, x)[: 4 * 128].view(np.int8).astype(int).reshape(4, 4, 32)
+    assert (np.abs(a).sum(-1) <= layout.MOST_SIZE).all()
+    assert np.abs(a).sum(-1).max() > layout.MOST_SIZE - 90, "no more is given away than needed"
+    t = layout.quantise(x).t
+    assert (np.abs(a.reshape(4, 128) * t - x) <= t * 0.5001).all()
 
 
 def test_what_is_not_finite_stays_visible(library, isa):

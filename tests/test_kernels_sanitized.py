@@ -11,7 +11,7 @@ from phidelity.kernels import build
 
 pytestmark = pytest.mark.parity
 
-FLAGS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g", "-fno-omit-frame-pointer")
+FLAGS = ("-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g", "-fno-omit-frame-pointer")
 PROGRAM = """
 import sys
 from pathlib import Path
@@ -19,7 +19,7 @@ import pytest
 from phidelity.kernels import build, library
 loaded = library.Library(build.library(Path(sys.argv[1]), flags=tuple(sys.argv[3:])))
 library.kernels = lambda: loaded
-skipped = "not (torch_serves or unwritable or forked)"
+skipped = "not (torch_serves or unwritable or forked or without_avx2)"
 sys.exit(pytest.main(["-n", "0", "-p", "no:cacheprovider", "-k", skipped, sys.argv[2]]))
 """
 

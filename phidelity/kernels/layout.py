@@ -12,10 +12,11 @@ Within a q4 block byte 256 g + 64 j + 4 r + b holds column 32 g + 8 j + b of row
 1088 + 16 g + r. Within a q8 block byte 512 g + 64 j + 4 r + b holds column 32 g + 4 j + b (j < 8), and s[g, r]
 follows at byte 2048 + 16 g + r.
 
-Activations are rounded to signed bytes a by groups of 32 columns with a float scale t = max|x| / 127. The product of
-a row is, group after group, acc = fma(float(s * sum(q a)), t, acc) and min = fma(float(m), t * float(sum(a)), min);
-then y = fma(D, acc, -(M * min)). The sums are exact integers, every other step rounds to float32 once: so the
-result is a function of the row and the token alone, on every processor and in every batch.
+Activations are rounded to signed bytes a by blocks of 128 columns with a float scale t = max|x| / 127, or a larger one
+where |a| of a group would add up to more than MOST_SIZE, so that 15 sum|a| fits 16 bits. The product of a row is, block
+after block, acc = fma(float(sum(s sum(q a))), t, acc) and low = fma(float(sum(m sum(a))), t, low), the outer sums over
+the four groups; then y = fma(D, acc, -(M * low)). The sums are exact integers, every other step rounds to float32
+once: so the result is a function of the row and the token alone, on every processor and in every batch.
 """
 
 from typing import Literal, NamedTuple
@@ -28,6 +29,8 @@ ROWS = 16
 """Rows of a block."""
 COLUMNS = 128
 """Columns of a block."""
+MOST_SIZE = 2184
+"""What the magnitudes of a rounded group add up to at most: 32,767 / 15."""
 BLOCK_BYTES = {"q4": 1152, "q8": 2112}
 
 Kind = Literal["q4", "q8"]
@@ -51,7 +54,8 @@ class Quantised(NamedTuple):
 
 
 class Activations(NamedTuple):
-    """Tokens [T, C] rounded: a int8 [T, C], t float32 [T, C / 32], total int32 [T, C / 32] (the sum of a)."""
+    """Tokens [T, C] rounded, C filled up to whole blocks: a int8 [T, C], t float32 [T, C / 128], total int32
+    [T, C / 32] (the sum of a)."""
 
     a: np.ndarray
     t: np.ndarray
@@ -105,31 +109,39 @@ def unpack(kind: Kind, data: np.ndarray, n_rows: int, n_columns: int) -> Quantis
 
 
 def quantise(x: np.ndarray) -> Activations:
-    """Round tokens, float32 [T, C] with C divisible by 32; a group with NaN or infinity has a NaN scale."""
-    groups = x.reshape(len(x), -1, GROUP)
-    largest = np.abs(groups).max(-1)
+    """Round tokens, float32 [T, C] with C divisible by 32; a block with NaN or infinity has a NaN scale."""
+    blocks = np.zeros((len(x), padded(1, x.shape[1])[1]), dtype=np.float32)
+    blocks[:, : x.shape[1]] = x
+    blocks = blocks.reshape(len(x), -1, COLUMNS)
+    largest = np.abs(blocks).max(-1)
     is_finite = np.isfinite(largest)
+    blocks = np.where(is_finite[..., None], blocks, np.float32(0))
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         inverse = np.where(is_finite & (largest > 0), np.float32(127) / largest, np.float32(0))
         inverse = np.where(np.isfinite(inverse), inverse, np.float32(0))
-        a = np.rint(np.where(is_finite[..., None], groups, 0) * inverse[..., None]).astype(np.int8)
         t = np.where(is_finite, largest / np.float32(127), np.float32(np.nan))
-    return Activations(a.reshape(x.shape), t, a.sum(-1, dtype=np.int32))
+    most = np.abs(_rounded(blocks, inverse)).sum(-1).max(-1)
+    wider = np.where(most > MOST_SIZE, most.astype(np.float32) / np.float32(MOST_SIZE - 40), np.float32(1))
+    a = _rounded(blocks, inverse / wider)
+    return Activations(a.reshape(len(x), -1).astype(np.int8), t * wider, a.sum(-1).reshape(len(x), -1))
+
+
+def _rounded(blocks: np.ndarray, inverse: np.ndarray) -> np.ndarray:
+    """[T, B, 128], [T, B] -> int32 [T, B, 4, 32]."""
+    return np.rint(blocks * inverse[..., None]).astype(np.int32).reshape(*inverse.shape, -1, GROUP)
 
 
 def product(w: Quantised, x: Activations) -> np.ndarray:
     """What the kernels must give, bit for bit: float32 [T, R]."""
-    n_tokens, n_rows, n_groups = len(x.a), len(w.q), w.s.shape[1]
-    a, q = (
-        x.a.astype(np.int64).reshape(n_tokens, n_groups, GROUP),
-        w.q.astype(np.int64).reshape(n_rows, n_groups, GROUP),
-    )
+    n_groups = w.s.shape[1]
+    a, q = (part.astype(np.int64).reshape(len(part), -1, GROUP) for part in (x.a[:, : w.q.shape[1]], w.q))
     sums = np.einsum("tgk,rgk->tgr", a, q) * w.s.T.astype(np.int64)
-    acc = low = np.zeros((n_tokens, n_rows), dtype=np.float32)
-    for g in range(n_groups):
-        acc = fma(sums[:, g].astype(np.float32), x.t[:, g, None], acc)
-        if w.m is not None:
-            low = fma(w.m[None, :, g].astype(np.float32), (x.t[:, g] * x.total[:, g].astype(np.float32))[:, None], low)
+    lows = x.total[:, :n_groups, None] * (np.zeros_like(w.s) if w.m is None else w.m).T.astype(np.int64)
+    acc = low = np.zeros((len(x.a), len(w.q)), dtype=np.float32)
+    for block, first in enumerate(range(0, n_groups, COLUMNS // GROUP)):
+        groups, t = slice(first, first + COLUMNS // GROUP), x.t[:, block, None]
+        acc = fma(sums[:, groups].sum(1).astype(np.float32), t, acc)
+        low = fma(lows[:, groups].sum(1).astype(np.float32), t, low)
     return fma(w.D[None], acc, -(w.M * low)) if w.M is not None else w.D * acc
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from phidelity.config import UserError
 from phidelity.kernels.build import BuildError, library
-from phidelity.kernels.layout import Kind, n_bytes, padded
+from phidelity.kernels.layout import COLUMNS, GROUP, Kind, n_bytes, padded
 
 ISAS = ("avx512", "avx2", "portable")
 logger = logging.getLogger(__name__)
@@ -106,7 +106,7 @@ class Library:
 def activation_bytes(n_tokens: int, n_columns: int) -> int:
     """Room that rounded tokens take."""
     columns = padded(1, n_columns)[1]
-    return n_tokens * (columns + columns // 32 * 12)
+    return n_tokens * (columns + columns // COLUMNS * 4 + columns // GROUP * 2)
 
 
 def default_cache() -> Path:

@@ -90,20 +90,31 @@ INLINE void mix(const float *weights, const float *values, int n_tokens, long he
     for (; d < head_dim; d += LANES) mix_rows(weights, values + d, n_tokens, head_dim, y + d, n, 1);
 }
 
-/* In pairs, so that there is one order whatever the registers. */
+/* 32 numbers become one in pairs, half by half, so that there is one order whatever the registers; the halves change
+   places within one vector, never through memory. */
+typedef float sixteen __attribute__((vector_size(64), aligned(4)));
+typedef int32_t places __attribute__((vector_size(64)));
+#define TURNED(x, by) __builtin_shuffle(x, (((places){0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15} + by) & 15))
+
+INLINE sixteen greater(sixteen a, sixteen b) {
+    places is_a = a > b;
+    return (sixteen)(((places)a & is_a) | ((places)b & ~is_a));
+}
+
 INLINE float greatest(const float *x) {
-    float lane[BLOCK / 2];
-    for (int i = 0; i < BLOCK / 2; i++) lane[i] = x[i] > x[i + BLOCK / 2] ? x[i] : x[i + BLOCK / 2];
-    for (int half = BLOCK / 4; half; half /= 2)
-        for (int i = 0; i < half; i++) lane[i] = lane[i] > lane[i + half] ? lane[i] : lane[i + half];
-    return lane[0];
+    sixteen lane = greater(*(const sixteen *)x, *(const sixteen *)(x + 16));
+    lane = greater(lane, TURNED(lane, 8));
+    lane = greater(lane, TURNED(lane, 4));
+    lane = greater(lane, TURNED(lane, 2));
+    return greater(lane, TURNED(lane, 1))[0];
 }
 
 INLINE float total(const float *x) {
-    float lane[BLOCK / 2];
-    for (int i = 0; i < BLOCK / 2; i++) lane[i] = x[i] + x[i + BLOCK / 2];
-    for (int half = BLOCK / 4; half; half /= 2)
-        for (int i = 0; i < half; i++) lane[i] += lane[i + half];
+    sixteen lane = *(const sixteen *)x + *(const sixteen *)(x + 16);
+    lane += TURNED(lane, 8);
+    lane += TURNED(lane, 4);
+    lane += TURNED(lane, 2);
+    lane += TURNED(lane, 1);
     return lane[0];
 }
 

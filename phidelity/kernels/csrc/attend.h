@@ -29,7 +29,7 @@ struct attend_tile {
     int n, kv_head, n_groups;
 };
 
-enum { ATTEND_TOKENS = 16 }; /* query tokens of a tile (ours) */
+enum { ATTEND_TOKENS = 32 }; /* query tokens of a tile (ours) */
 
 struct attend_kernels {
     /* `room` holds attend_room() floats. */

@@ -9,7 +9,7 @@
 /* Room for n rounded tokens of `columns`. */
 long phi_activation_bytes(int n, long columns) {
     long wide = phi_padded(columns, COLUMNS);
-    return n * (wide + wide / GROUP * 12);
+    return n * (wide + wide / COLUMNS * 4 + wide / GROUP * 2);
 }
 
 struct rounding {
@@ -25,8 +25,8 @@ static void round_token(void *data, int t) {
     const struct row_kernels *rows = phi_rows();
     const float *x = job->x + t * job->stride;
     struct tokens to = job->to;
-    struct rounded place = {(int8_t *)to.a + t * to.columns, (float *)to.scale + t * to.groups,
-                            (float *)to.weighted + t * to.groups, (int32_t *)to.sum + t * to.groups, to.groups};
+    struct rounded place = {(int8_t *)to.a + t * to.columns, (float *)to.scale + t * to.n_blocks,
+                            (int16_t *)to.sum + t * to.n_blocks * GROUPS, to.n_blocks};
     if (job->weight || job->up) {
         float *made = pool_scratch(sizeof(float) * job->columns);
         if (job->weight) rows->norm(x, job->weight, job->eps, job->columns, made);

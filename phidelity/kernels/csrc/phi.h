@@ -28,12 +28,12 @@ static inline long phi_blocks_bytes(const struct phi_matrix *w) {
            (w->kind == PHI_Q4 ? Q4_BYTES : Q8_BYTES);
 }
 
-/* n quantised tokens: a int8 [n, C], then scale, weighted and sum [n, C / 32]; C filled up to whole blocks. */
+/* n quantised tokens: a int8 [n, C], then scale [n, C / 128] and sum [n, C / 32]; C filled up to whole blocks. */
 static inline struct tokens phi_tokens(const void *activations, int n, long columns) {
-    const long wide = phi_padded(columns, COLUMNS), groups = wide / GROUP;
+    const long wide = phi_padded(columns, COLUMNS), n_blocks = wide / COLUMNS;
     const int8_t *a = activations;
     const float *scale = (const float *)(a + n * wide);
-    return (struct tokens){a, scale, scale + n * groups, (const int32_t *)(scale + 2 * n * groups), wide, groups};
+    return (struct tokens){a, scale, (const int16_t *)(scale + n * n_blocks), wide, n_blocks};
 }
 
 /* The kernels of the chosen instruction set. */

@@ -12,36 +12,61 @@ enum { LANES = 16 };
 
 static const int32_t INFINITE = 0x7f800000;
 
-/* Magnitudes compare as integers, NaN above infinity; such a group becomes zeros with a NaN scale. */
-static void quantise_group(const float *x, struct rounded to, long g) {
-    int32_t largest = 0, total = 0;
-    for (int i = 0; i < GROUP; i++) {
-        int32_t size = bits_of(x[i]) & 0x7fffffff;
-        largest = size > largest ? size : largest;
-    }
-    int8_t *a = to.a + g * GROUP;
-    float inverse = largest ? 127.0f / float_of(largest) : 0;
-    if (largest >= INFINITE || bits_of(inverse) >= INFINITE) inverse = 0;
-    if (largest >= INFINITE) memset(a, 0, GROUP);
-    else
+/* a = rint(x * inverse) and sums of a block; returns the largest sum of magnitudes among its groups. */
+static int32_t round_block(const float *x, float inverse, int8_t *a, int16_t *sum) {
+    int32_t most = 0;
+    for (int g = 0; g < GROUPS; g++, x += GROUP, a += GROUP) {
+        int32_t total = 0, size = 0;
         for (int i = 0; i < GROUP; i++) {
             int32_t value = bits_of(x[i] * inverse + TO_INTEGER) - bits_of(TO_INTEGER);
             a[i] = (int8_t)value;
             total += value;
+            size += value < 0 ? -value : value;
         }
-    to.scale[g] = largest >= INFINITE ? NAN : float_of(largest) / 127.0f;
-    to.weighted[g] = to.scale[g] * (float)total;
-    to.sum[g] = total;
+        sum[g] = (int16_t)total;
+        most = size > most ? size : most;
+    }
+    return most;
+}
+
+/* Magnitudes compare as integers, NaN above infinity; such a block becomes zeros with a NaN scale. Rounding moves a
+   group's sum by 16 at most, so a second rounding with a scale of ROOM / sum always fits. */
+static void quantise_block(const float *x, int8_t *a, float *scale, int16_t *sum) {
+    static const float ROOM = MOST_SIZE - 40;
+    int32_t largest = 0;
+    for (int i = 0; i < COLUMNS; i++) {
+        int32_t size = bits_of(x[i]) & 0x7fffffff;
+        largest = size > largest ? size : largest;
+    }
+    if (largest >= INFINITE) {
+        memset(a, 0, COLUMNS);
+        memset(sum, 0, sizeof(int16_t) * GROUPS);
+        *scale = NAN;
+        return;
+    }
+    float inverse = largest ? 127.0f / float_of(largest) : 0;
+    if (bits_of(inverse) >= INFINITE) inverse = 0;
+    *scale = float_of(largest) / 127.0f;
+    int32_t most = round_block(x, inverse, a, sum);
+    if (most <= MOST_SIZE) return;
+    float wider = (float)most / ROOM;
+    *scale *= wider;
+    round_block(x, inverse / wider, a, sum);
 }
 
 static void quantise(const float *x, long n, struct rounded to) {
-    long whole = n / GROUP;
-    for (long g = 0; g < whole; g++) quantise_group(x + g * GROUP, to, g);
-    for (long g = whole; g < to.groups; g++) {
-        float rest[GROUP] = {0};
-        if (g == whole) memcpy(rest, x + g * GROUP, sizeof(float) * (n - g * GROUP));
-        quantise_group(rest, to, g);
+    long whole = n / COLUMNS;
+    for (long b = 0; b < to.n_blocks; b++) {
+        float rest[COLUMNS] = {0};
+        if (b >= whole) memcpy(rest, x + b * COLUMNS, sizeof(float) * (n - b * COLUMNS));
+        quantise_block(b < whole ? x + b * COLUMNS : rest, to.a + b * COLUMNS, to.scale + b, to.sum + b * GROUPS);
     }
+}
+
+static void finish(const struct sums *sums, const float *D, const float *M, int n, int adds, float *y) {
+    float value[ROWS];
+    for (int r = 0; r < ROWS; r++) value[r] = fmaf(D[r], sums->acc[r], M ? -(M[r] * sums->low[r]) : -0.0f);
+    for (int r = 0; r < n; r++) y[r] = adds ? y[r] + value[r] : value[r];
 }
 
 static float sum_of_squares(const float *x, long n) {
@@ -88,4 +113,4 @@ static uint64_t total(const uint8_t *at, long bytes) {
 
 #define JOIN(a, b) a##_##b
 #define NAMED(a, b) JOIN(a, b)
-const struct row_kernels NAMED(rows, ISA) = {quantise, norm, swiglu, rotate, total};
+const struct row_kernels NAMED(rows, ISA) = {quantise, finish, norm, swiglu, rotate, total};

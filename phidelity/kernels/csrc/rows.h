@@ -2,17 +2,21 @@
 #pragma once
 #include <stdint.h>
 
-/* Where a token is rounded to; as many groups as whole blocks hold. */
+#include "product.h"
+
+/* Where a token is rounded to: whole blocks. */
 struct rounded {
     int8_t *a;
-    float *scale, *weighted;
-    int32_t *sum;
-    long groups;
+    float *scale;
+    int16_t *sum;
+    long n_blocks;
 };
 
 struct row_kernels {
-    /* x[n] rounded by groups of 32. */
+    /* x[n] rounded by blocks of 128. */
     void (*quantise)(const float *x, long n, struct rounded to);
+    /* y[n] = or += D acc - M low, of n rows of a strip; M is NULL in q8. */
+    void (*finish)(const struct sums *sums, const float *D, const float *M, int n, int adds, float *y);
     /* y = x / sqrt(mean(x^2) + eps) * weight */
     void (*norm)(const float *x, const float *weight, float eps, long n, float *y);
     /* y = silu(gate) * up */
