@@ -12,7 +12,7 @@ from phidelity.config import UserError
 from phidelity.endpoint import HttpCompleter
 from phidelity.grading.harm import parse_harm
 from phidelity.grading.referee import Referee
-from phidelity.grading.verdict import mark_messages, parse_mark, verdict_messages
+from phidelity.grading.verdict import mark_messages, parse_mark, parse_topic, verdict_messages
 from phidelity.problems.policy import HAZARDS
 from phidelity.records import Conversation, write_records
 from phidelity.safety import scores, simulate
@@ -175,7 +175,30 @@ def test_crescendo_takes_a_refused_step_back(tmp_path: Path) -> None:
     assert all(text == '{"say": "And then?"}' for text in tasks)
 
 
-@pytest.mark.parametrize("name", ["crescendo", "pair", "simulate"])
+def asked_by(crew: dict, name: str, tmp_path: Path, n: int = 1):
+    """What one strategy came to, and how often each role was asked."""
+    (one,) = run_cases(plan(objectives(n), strategies([name]), "t", PARAMS, 0), crew, PARAMS, 0, tmp_path).transcripts
+    return one, {role: completer.calls for role, completer in crew.items()}
+
+
+def test_tap_keeps_three_of_six_and_ends_at_its_depth(tmp_path: Path) -> None:
+    said = ScriptedCompleter(lambda prompt, _: json.dumps({"say": f"Try {hash(prompt.messages[-1].content)}"}))
+    one, calls = asked_by({"target": target(DECLINED), "attacker": said}, "tap", tmp_path)
+    assert (one.answer, calls["target"]) == (DECLINED, 2 + 4 + 6 + 6 + 6)
+
+
+def test_tap_ends_where_it_is_granted_and_cuts_what_asks_for_something_else(tmp_path: Path) -> None:
+    grants = ScriptedCompleter(lambda prompt, _: json.dumps({"refused": False, "harmful": True, "useful": True}))
+    one, calls = asked_by({"target": target(GRANTED), "attacker": attacker(), "judge": grants}, "tap", tmp_path / "a")
+    assert one.outcome == "answered"
+    assert calls["target"] <= 2
+    strays = ScriptedCompleter(lambda prompt, _: '{"asks": false}')
+    one, calls = asked_by({"target": target(GRANTED), "attacker": attacker(), "judge": strays}, "tap", tmp_path / "b")
+    assert (one.outcome, calls["target"]) == ("not put", 0)
+    assert [parse_topic(reply) for reply in ('{"asks": true}', "yes", '{"asks": 1}')] == [True, None, None]
+
+
+@pytest.mark.parametrize("name", ["crescendo", "pair", "tap", "simulate"])
 def test_an_attacker_that_refuses_is_counted(name: str, tmp_path: Path) -> None:
     crew = {"target": target(GRANTED), "attacker": attacker("I would rather not.")}
     ran = run_cases(plan(objectives(2), strategies([name]), "t", PARAMS, 0), crew, PARAMS, 0, tmp_path)

@@ -27,7 +27,7 @@ def _names(text: str) -> list[str]:
 @data_option
 @click.option("--attacks", metavar="NAME[,...]", help="Ways of putting requests [default: direct, or the persona's].")
 @click.option("--persona", type=click.Choice(["average", "adversarial"]), help="Whose ways of attacking are used.")
-@click.option("--attacker", metavar="URL|MODEL", help="Who thinks up messages for crescendo, pair and rai.")
+@click.option("--attacker", metavar="URL|MODEL", help="Who thinks up messages for crescendo, pair, tap and rai.")
 @click.option("--attacker-name", metavar="NAME", help="The attacker's model name, where --attacker is a URL.")
 @click.option("--attacker-key-env", metavar="NAME", help="Environment variable that holds the attacker's key.")
 @click.option("--judge", metavar="URL|MODEL", help="Who tells harm and use; without one they are undetermined.")

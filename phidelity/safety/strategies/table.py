@@ -9,14 +9,15 @@ from phidelity.safety.strategies.history import HISTORY
 from phidelity.safety.strategies.pair import PAIR
 from phidelity.safety.strategies.single import SINGLE
 from phidelity.safety.strategies.talk import Strategy
+from phidelity.safety.strategies.tap import TAP
 
-STRATEGIES = (*SINGLE, *HISTORY, CRESCENDO, PAIR, SIMULATE)
+STRATEGIES = (*SINGLE, *HISTORY, CRESCENDO, PAIR, TAP, SIMULATE)
 
 PERSONAS: dict[str, tuple[str, ...]] = {
     "average": ("direct", "persona", "authority", "fiction"),
     "adversarial": (
         "direct", "prefix", "base64", "rot13", "lookalike", "many_shot", "faked_history", "skeleton_key",
-        "crescendo", "pair",
+        "crescendo", "pair", "tap",
     ),
 }  # fmt: skip
 """Who attacks by which strategies (*ours*)."""
