@@ -72,6 +72,8 @@ class _Choice:
 
     def __init__(self, answer: "Answer") -> None:
         self.answer = answer
+        self.prompt: tuple[int, ...] = ()
+        """As it was asked: choices of one prompt have one and the same object."""
         self.request: Request | None = None
         self.first = self.last = 0.0
 
@@ -107,6 +109,7 @@ class Answer:
         """Hand each (prompt, repeat) to the engine; `allow` makes what restricts the tokens of one."""
         for choice, (ids, repeat) in zip(self._choices, prompts, strict=True):
             options = {"allowed": allow()} if allow else {}
+            choice.prompt = ids
             choice.request = self._llm.submit(ids, params, repeat=repeat, on_news=choice.news, **options)
 
     @property
@@ -198,7 +201,7 @@ class Answer:
 
     def usage(self) -> dict[str, Any]:
         """Tokens read (once for all choices of a prompt) and written."""
-        prompts = {id(one.sequence.prompt): one for one in self.requests}
+        prompts = {id(one.prompt): one.request for one in self._choices if one.request}
         n_read = sum(one.prompt_tokens for one in prompts.values())
         n_written = sum(len(one.sequence.logprobs) for one in self.requests)
         return {
@@ -216,9 +219,9 @@ class Answer:
         if any(choice.first for choice in self._choices):
             return 0, 0
         done: dict[int, tuple[int, int]] = {}
-        for one in self.requests:
+        for choice, one in zip(self._choices, self.requests, strict=False):
             read, of = min(one.sequence.n_cached, one.prompt_tokens), one.prompt_tokens
-            done[id(one.sequence.prompt)] = max(done.get(id(one.sequence.prompt), (0, 0)), (read, of))
+            done[id(choice.prompt)] = max(done.get(id(choice.prompt), (0, 0)), (read, of))
         return sum(read for read, _ in done.values()), sum(of for _, of in done.values())
 
     def close(self) -> None:

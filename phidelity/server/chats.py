@@ -15,7 +15,7 @@ from phidelity.engine.worker import Piece
 from phidelity.server import messages, tokens, tools
 from phidelity.server.answer import Answer
 from phidelity.server.errors import ApiError
-from phidelity.server.events import DONE, event, send, with_pings
+from phidelity.server.events import DONE, event, send, to_json, with_pings
 from phidelity.server.grammar import schema_of
 from phidelity.server.protocol import ChatRequest, refuse
 from phidelity.server.service import Service
@@ -67,22 +67,21 @@ class ChatReply:
 
     def whole(self, completions: list[Completion]) -> dict[str, Any]:
         """One object."""
-        choices = []
-        for choice, one in enumerate(completions):
-            message: dict[str, Any] = {"role": "assistant", "content": one.text, "refusal": None}
-            call = tools.read_call(one.text, self._functions)
-            if call:
-                message |= {"content": None, "tool_calls": [call]}
-            choices.append(
-                {
-                    "index": choice,
-                    "message": message,
-                    "logprobs": self._logprobs(choice, one.tokens, one.logprobs, one.alternatives),
-                    "finish_reason": "tool_calls" if call else one.finish_reason,
-                }
-            )
         usage, timings = self._answer.usage(), self._answer.timings()
+        choices = (self._choice(choice, one) for choice, one in enumerate(completions))
         return {**self._head, "choices": choices, "usage": usage, "timings": timings}
+
+    def _choice(self, choice: int, one: Completion) -> dict[str, Any]:
+        message: dict[str, Any] = {"role": "assistant", "content": one.text, "refusal": None}
+        call = tools.read_call(one.text, self._functions)
+        if call:
+            message |= {"content": None, "tool_calls": [call]}
+        return {
+            "index": choice,
+            "message": message,
+            "logprobs": self._logprobs(choice, one.tokens, one.logprobs, one.alternatives),
+            "finish_reason": "tool_calls" if call else one.finish_reason,
+        }
 
     async def events(self) -> AsyncGenerator[bytes]:
         """Chunks: the role first, then text, then the reason; then usage where it is asked for, then the end."""
@@ -111,7 +110,7 @@ class ChatReply:
         logprobs = b"null"
         if self._body.logprobs and piece.tokens:
             found = self._logprobs(choice, piece.tokens, piece.logprobs, piece.alternatives)
-            logprobs = json.dumps(found, ensure_ascii=False, separators=(",", ":")).encode()
+            logprobs = to_json(found).encode()
         text, delta, reason = piece.text, b"{}", piece.finish_reason
         if self._functions:
             text, call = self._hold(choice, piece)

@@ -7,10 +7,10 @@ goes, and also when it takes less than a piece in `STUCK` seconds or the request
 import asyncio
 import json
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from typing import Any, Protocol
 
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from phidelity.completion import Completion
@@ -24,7 +24,7 @@ STUCK = 120.0
 """Seconds in which a reader has to take what is buffered (uvicorn holds 64 KiB) (*ours*)."""
 LAST = 5.0
 """The same for the end of a stream (*ours*)."""
-_JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+_JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=list)
 
 
 def event(data: Mapping[str, Any], name: str = "") -> bytes:
@@ -57,7 +57,7 @@ class Reply(Protocol):
         ...
 
     def whole(self, completions: list[Completion]) -> Mapping[str, Any]:
-        """The answer at its end."""
+        """The answer at its end; what may be long in it is an iterator, so that it is never there as objects."""
         ...
 
     def failure(self, error: ApiError) -> bytes:
@@ -74,8 +74,9 @@ async def send(
     try:
         completions = await answer.completions(receive)
         if sum(map(_weight, completions)) < LARGE:
-            return JSONResponse(reply.whole(completions), headers=dict(headers))
-        written = await asyncio.to_thread(lambda: to_json(reply.whole(completions)).encode())
+            written = _JSON.encode(reply.whole(completions)).encode()
+        else:
+            written = await asyncio.to_thread(lambda: to_json(reply.whole(completions)).encode())
         return Response(written, headers=dict(headers), media_type="application/json")
     finally:
         answer.close()
@@ -87,13 +88,16 @@ def _weight(one: Completion) -> int:
 
 
 def to_json(value: Any, depth: int = 5) -> str:
-    """JSON, made in pieces: the encoder lets no other thread run until it is done with what it is given."""
+    """JSON, made in pieces: the encoder lets no other thread run until it is done with what it is given.
+
+    Of an iterator only one thing is there at a time: a million objects at once keep the garbage collector busy.
+    """
     if depth and isinstance(value, Mapping):
         return f"{{{','.join(f'{_JSON.encode(key)}:{to_json(one, depth - 1)}' for key, one in value.items())}}}"
-    if depth and isinstance(value, list):
-        if value and not isinstance(value[0], Mapping | list):
-            return f"[{','.join(_JSON.encode(value[at : at + 1000])[1:-1] for at in range(0, len(value), 1000))}]"
-        return f"[{','.join(to_json(one, depth - 1) for one in value)}]"
+    if depth and isinstance(value, list) and value and not isinstance(value[0], Mapping | list):
+        return f"[{','.join(_JSON.encode(value[at : at + 1000])[1:-1] for at in range(0, len(value), 1000))}]"
+    if (depth and isinstance(value, list)) or isinstance(value, Iterator):
+        return f"[{','.join(to_json(one, max(depth - 1, 0)) for one in value)}]"
     return _JSON.encode(value)
 
 

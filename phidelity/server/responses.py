@@ -171,9 +171,8 @@ class Reply:
             return []
         ends = self._answer.requests[0].sequence.end_ids
         n = len(said) - 1 if said and said[-1] in ends else len(said)
-        return tokens.chat_logprobs(self._tokenizer, said[:n], logprobs[:n], alternatives[:n], self._body.n_top)[
-            "content"
-        ]
+        found = tokens.chat_logprobs(self._tokenizer, said[:n], logprobs[:n], alternatives[:n], self._body.n_top)
+        return list(found["content"])
 
     def _finished(self, text: str, reason: str, logprobs: list[dict[str, Any]]) -> dict[str, Any]:
         """The response when it is done."""

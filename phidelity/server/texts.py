@@ -72,20 +72,19 @@ class TextReply:
 
     def whole(self, completions: list[Completion]) -> dict[str, Any]:
         """One object."""
-        choices = []
-        for choice, completion in enumerate(completions):
-            echoed, prompt = self._echo(choice) if self._body.echo else ("", None)
-            said = self._logprobs(choice, completion.tokens, completion.logprobs, completion.alternatives)
-            choices.append(
-                {
-                    "index": choice,
-                    "text": echoed + completion.text,
-                    "logprobs": _joined(prompt, said),
-                    "finish_reason": completion.finish_reason,
-                }
-            )
         usage, timings = self._answer.usage(), self._answer.timings()
+        choices = (self._choice(choice, one) for choice, one in enumerate(completions))
         return {**self._head, "choices": choices, "usage": usage, "timings": timings}
+
+    def _choice(self, choice: int, one: Completion) -> dict[str, Any]:
+        echoed, prompt = self._echo(choice) if self._body.echo else ("", None)
+        said = self._logprobs(choice, one.tokens, one.logprobs, one.alternatives)
+        return {
+            "index": choice,
+            "text": echoed + one.text,
+            "logprobs": _joined(prompt, said),
+            "finish_reason": one.finish_reason,
+        }
 
     async def events(self) -> AsyncGenerator[bytes]:
         """Chunks; an echoed prompt is told when it has been read, before the first token."""

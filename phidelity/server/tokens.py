@@ -6,7 +6,7 @@ name (lm-eval compares by name); in the chat form its text has replacement chara
 
 import codecs
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from phidelity.tokenizer.bpe import Tokenizer
@@ -18,13 +18,15 @@ LEAST = -9999.0
 def chat_logprobs(
     tokenizer: Tokenizer, tokens: Sequence[int], logprobs: Sequence[float], alternatives: Sequence[Any], n_top: int
 ) -> dict[str, Any]:
-    """`logprobs` of a chat's choice."""
-    content = []
-    for at, (token, logprob) in enumerate(zip(tokens, logprobs, strict=True)):
-        top = (alternatives[at] or ()) if at < len(alternatives) else ()
-        shown = [_chat_token(tokenizer, one.token, one.logprob) for one in top[:n_top]]
-        content.append({**_chat_token(tokenizer, token, logprob), "top_logprobs": shown})
-    return {"content": content, "refusal": None}
+    """`logprobs` of a chat's choice; `content` is an iterator."""
+
+    def content() -> Iterator[dict[str, Any]]:
+        for at, (token, logprob) in enumerate(zip(tokens, logprobs, strict=True)):
+            top = (alternatives[at] or ()) if at < len(alternatives) else ()
+            shown = [_chat_token(tokenizer, one.token, one.logprob) for one in top[:n_top]]
+            yield {**_chat_token(tokenizer, token, logprob), "top_logprobs": shown}
+
+    return {"content": content(), "refusal": None}
 
 
 def text_logprobs(
