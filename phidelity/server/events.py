@@ -6,6 +6,7 @@ goes, and also when it takes less than a piece in `STUCK` seconds or the request
 
 import asyncio
 import json
+import math
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from typing import Any, Protocol
@@ -118,28 +119,59 @@ class EventStream(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """As an ASGI application."""
         watcher = asyncio.ensure_future(self._answer.leave_when_gone(receive))
+        patience = _Patience()
 
         async def give(data: bytes, seconds: float, *, more_body: bool = True) -> None:
-            async with asyncio.timeout(max(seconds, 0.0)):
-                await send({"type": "http.response.body", "body": data, "more_body": more_body})
+            patience.begin(seconds)
+            await send({"type": "http.response.body", "body": data, "more_body": more_body})
+            patience.end()
 
         try:
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             try:
                 async for data in self._events:
                     await give(data, min(STUCK, self._answer.seconds_left))
-            except TimeoutError:
-                raise
             except Exception as error:
                 refusal = as_api_error(error)
                 await give(self._reply.failure(refusal), LAST)
                 if refusal.status == 500 and refusal is not error:
                     raise
             await give(b"", LAST, more_body=False)
-        except TimeoutError:
+        except asyncio.CancelledError:
+            if not patience.is_lost:
+                raise
             scope["extensions"]["phidelity.abort"]()
             await asyncio.sleep(0)  # so that the connection is known to be gone
         finally:
+            patience.close()
             watcher.cancel()
             self._answer.close()
             await self._events.aclose()
+
+
+class _Patience:
+    """Cancels the task that makes it when something has taken too long, to the second: one timer, not one a piece."""
+
+    def __init__(self) -> None:
+        self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
+        self._due, self.is_lost = math.inf, False
+        self._timer = self._loop.call_later(1.0, self._look)
+
+    def begin(self, seconds: float) -> None:
+        """Something begins that may take so long."""
+        self._due = self._loop.time() + seconds
+
+    def end(self) -> None:
+        """It is done."""
+        self._due = math.inf
+
+    def close(self) -> None:
+        """Nothing more will come."""
+        self._timer.cancel()
+
+    def _look(self) -> None:
+        self.is_lost = self._loop.time() > self._due
+        if self.is_lost and self._task:
+            self._task.cancel()
+        else:
+            self._timer = self._loop.call_later(1.0, self._look)
