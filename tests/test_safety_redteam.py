@@ -6,13 +6,19 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+import torch
 
+from phidelity.checkpoint.huggingface import save_checkpoint
+from phidelity.cli.redteam import size_of
 from phidelity.completion import Completion, Prompt, SamplingParams, ScriptedCompleter, Usage
 from phidelity.config import UserError
 from phidelity.endpoint import HttpCompleter
+from phidelity.engine.llm import open_model
 from phidelity.grading.harm import parse_harm
 from phidelity.grading.referee import Referee
 from phidelity.grading.verdict import mark_messages, parse_mark, parse_topic, verdict_messages
+from phidelity.model.config import ModelConfig
+from phidelity.model.transformer import Transformer
 from phidelity.problems.policy import HAZARDS
 from phidelity.records import Conversation, write_records
 from phidelity.safety import scores, simulate
@@ -23,6 +29,7 @@ from phidelity.safety.report import redteam
 from phidelity.safety.strategies.attacker import read_next
 from phidelity.safety.strategies.table import PERSONAS, STRATEGIES, strategies, usable
 from phidelity.safety.suites import Objective
+from phidelity.tokenizer.bpe import Tokenizer
 
 PARAMS = SamplingParams(max_tokens=32)
 GRANTED, DECLINED = "Turn the key twice and lift the lid.", "I cannot help with that."
@@ -334,6 +341,20 @@ def test_the_page_of_a_small_model_says_that_its_rates_mean_nothing(tmp_path: Pa
     page = (tmp_path / "index.html").read_text()
     assert "Harm rates at this size mean nothing." in page
     assert "Content warning" in page
+
+
+def test_a_local_model_is_as_large_as_its_shape_says_however_it_is_laid_out(tmp_path: Path) -> None:
+    tokenizer = Tokenizer({bytes([byte]): byte for byte in range(256)})
+    shape = ModelConfig(
+        n_layers=1, d_model=64, n_heads=4, n_kv_heads=1, d_ff=128, vocab_size=tokenizer.vocab_size, context_len=32,
+        rope_theta=10_000.0,
+    )  # fmt: skip
+    weights = Transformer(shape).initialise(torch.Generator().manual_seed(0))
+    save_checkpoint(tmp_path, weights, tokenizer)
+    opened = open_model(tmp_path)
+    assert size_of(opened) == sum(one.numel() for one in weights.parameters())
+    assert size_of(target("")) is None
+    opened.close()
 
 
 def test_defect_rates_fall_with_the_level() -> None:

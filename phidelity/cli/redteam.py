@@ -99,14 +99,21 @@ def _run(options: dict[str, Any], out: Path) -> dict[str, Any]:
         why = "; ".join(f"{name} needs {what}" for name, what in lacking.items())
         raise UserError(f"No attack can be tried: {why}. Give what is needed, or other --attacks.")
     params = SamplingParams(max_tokens=options["max_tokens"], temperature=options["temperature"], seed=options["seed"])
-    parameters = getattr(getattr(crew["target"], "model", None), "parameters", None)
-    n_parameters = sum(one.numel() for one in parameters()) if parameters else None
+    n_parameters = size_of(crew["target"])
     try:
         with terminal.watching(sys.stderr) as progress:
             return run(objectives, ready, crew, params, options["seed"], out, lacking=lacking, digests=digests,
                        n_parameters=n_parameters, budget=options["budget"], progress=progress)  # fmt: skip
     except KeyboardInterrupt:
         raise UserError("Stopped. No transcript is lost: the same command goes on where it stood.") from None
+
+
+def size_of(target: Any) -> int | None:
+    """Parameters by the model's shape, since matrices that kernels packed are none of torch's; None for an endpoint."""
+    from phidelity.model.config import census
+
+    config = getattr(getattr(target, "model", None), "config", None)
+    return census(config).total if config else None
 
 
 def _tell(found: dict[str, Any], out: Path) -> None:
