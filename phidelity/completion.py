@@ -39,7 +39,7 @@ class SamplingParams(Record):
     """0 only scores the prompt, with `prompt_logprobs`."""
     seed: int = 0
     stop: tuple[str, ...] = ()
-    """Generation ends when the text contains one of these; the text is cut before it."""
+    """Generation ends when the text contains one of these; the text is cut before it. One alone may be given bare."""
     min_p: float = 0.0
     """Tokens less probable than this times the most probable one are not drawn."""
     repetition_penalty: float = 1.0
@@ -63,6 +63,11 @@ class SamplingParams(Record):
     log-probability only where it costs nothing."""
     prompt_logprobs: int | None = None
     """As `logprobs`, for the places of the prompt; None: the prompt is not scored."""
+
+    @field_validator("stop", mode="before")
+    @classmethod
+    def _strings(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
 
     @field_validator("logit_bias", mode="before")
     @classmethod

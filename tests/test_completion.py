@@ -70,6 +70,7 @@ def test_parameters_are_written_as_before_until_a_new_one_is_set():
     assert full.logit_bias == ((7, 1.5), (2, -100.0))
     assert SamplingParams.model_validate_json(full.model_dump_json()) == full
     assert SamplingParams(max_tokens=0, prompt_logprobs=0).max_tokens == 0
+    assert SamplingParams.model_validate({"stop": "b"}).stop == ("b",)
 
 
 def test_a_completion_is_written_as_before_until_a_new_field_holds_something():

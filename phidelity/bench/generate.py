@@ -2,9 +2,11 @@
 
 Same random weights, prompts and lengths on both sides, measured in turns; no token ends an answer. `batch64@D` is 64
 prompts of 64 tokens continued by 64; `ragged256@D` is 256 prompts of 8 to 128 tokens continued by 8 to 128, where
-transformers runs static batches of 64, padded on the left, each until its longest is done. `overhead@1` is
-what a step of one sequence takes beyond the forward pass, against a limit of one millisecond; `restart@512` is the
-time to the first token with a prefix of 1,000 tokens found on disk by a new engine, against computing it.
+transformers runs static batches of 64, padded on the left, each until its longest is done (ours is the engine itself,
+without thread and texts). `overhead@1` is what a step of one greedy request of an LLM takes beyond the forward pass,
+against a limit of one millisecond, ` sampled`, ` streamed` and ` all` (every cut and penalty) the same of others;
+`restart@512` is the time to the first token with a prefix of 1,000 tokens found on disk by a new engine, against
+computing it.
 """
 
 import statistics
@@ -48,24 +50,38 @@ def run(peers: dict[str, Path] | None = None) -> list[dict[str, Any]]:
     even = _load(np.full(BATCH, 64), np.full(BATCH, 64), rng)
     ragged = _load(rng.integers(8, 129, 4 * BATCH), rng.integers(8, 129, 4 * BATCH), rng)
     cases = (("batch64", 128, even), ("batch64", 512, even), ("ragged256", 128, ragged))
-    return [*(_row(name, d_model, load) for name, d_model, load in cases), overhead_row(), restart_row()]
+    return [*(_row(name, d_model, load) for name, d_model, load in cases), *overhead_rows(), restart_row()]
 
 
-def overhead_row() -> dict[str, Any]:
-    """Milliseconds of a decode step at batch 1 outside of the network, the least of which was measured at once."""
+def overhead_rows() -> list[dict[str, Any]]:
+    """Milliseconds of a step of one request of an LLM outside of the network: the median, and how it is sampled.
+
+    From one forward pass to the next: the draw, the text, the scheduler, and the worker are in it.
+    """
+    cuts = {"top_k": 50, "top_p": 0.95, "repetition_penalty": 1.1, "logprobs": 5}
+    kinds = (("", {}, False), (" sampled", {"temperature": 1.0}, False), (" streamed", {"temperature": 1.0}, True),
+             (" all", {"temperature": 1.0, **cuts}, False))  # fmt: skip
+    return [_overhead_row(f"overhead@1{name}", how, is_streamed) for name, how, is_streamed in kinds]
+
+
+def _overhead_row(what: str, how: dict[str, Any], is_streamed: bool) -> dict[str, Any]:
     timed: Any = _Timed(_model(128))
-    engine = Engine(Runner(timed, n_rows=1, cache_bytes=1 << 28, context_len=512), VOCAB_SIZE)
-    engine.add(Sequence((1,) * 64, SamplingParams(), key=0, limit=400))
-    outside = []
-    while engine.is_busy:
-        timed.seconds = 0.0
-        outside.append(_seconds(engine.step) - timed.seconds)
-    ours = 1000 * statistics.median(outside)
-    return _figures("overhead@1", ours, "ms a step", "limit", 1.0, 1.0 / ours)
+    llm = LLM(timed, train(["a"], VOCAB_SIZE), "overhead", n_running=1, context_len=512)
+    llm.warm()
+    timed.starts.clear()
+    request = llm.submit((1,) * 64, SamplingParams(max_tokens=400, ignore_end=True, **how))
+    for _ in request if is_streamed else ():
+        pass
+    request.result()
+    llm.close()
+    marks = np.array(timed.starts)
+    outside = np.diff(marks[:, 0]) - np.diff(marks[:, 1])
+    ours = 1000 * float(np.median(outside))
+    return _figures(what, ours, "ms a step", "limit", 1.0, 1.0 / ours)
 
 
 class _Timed(torch.nn.Module):
-    """A network that adds up the time spent in it."""
+    """A network that notes when it begins, and adds up the time spent in it."""
 
     def __init__(self, model: Transformer) -> None:
         super().__init__()
@@ -73,8 +89,10 @@ class _Timed(torch.nn.Module):
             model, model.config, model.embed, model.blocks, model.norm
         )  # fmt: skip
         self.seconds = 0.0
+        self.starts: list[tuple[float, float]] = []
 
     def forward(self, *arguments: Any) -> torch.Tensor:
+        self.starts.append((time.perf_counter(), self.seconds))
         return self._add(lambda: self.model(*arguments))
 
     def logits(self, x: torch.Tensor) -> torch.Tensor:

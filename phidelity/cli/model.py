@@ -78,9 +78,14 @@ def generate(
     kept = kept_prefixes(prefix_cache, prefix_cache_size)
     with closing(open_llm(runs.resolve_model(model), memory, cache, device, **kept)) as llm:
         if source and out:
-            with terminal.watching(sys.stderr) as progress:
-                n = answer_file(llm, source, out, params, raw=raw, check=llm.check, progress=progress)
-            click.echo(json.dumps({"answers": n, "out": str(out)}) if as_json else f"{n} answers in {out}")
+            try:
+                with terminal.watching(sys.stderr) as progress:
+                    n = answer_file(llm, source, out, params, raw=raw, check=llm.check, progress=progress)
+            except KeyboardInterrupt:
+                kept = f"Stopped. Answers so far are kept in {out}.partial"
+                raise UserError(f"{kept}; the same command goes on from there.") from None
+            answers = f"{n} answer{'s' * (n != 1)} in {out}"
+            click.echo(json.dumps({"answers": n, "out": str(out)}) if as_json else answers)
             return
         (completion,) = llm.complete([as_prompt(prompt or "", raw=raw)], params)
         if completion.finish_reason == "context_exceeded":
@@ -105,6 +110,7 @@ def loader(
     from phidelity.engine.compact import can_hold_bytes
     from phidelity.engine.llm import open_model
     from phidelity.engine.memory import available_memory, parse_size, plan
+    from phidelity.progress import readable_size
 
     budget = parse_size(memory) if memory else None
     seen = look(where)
@@ -119,6 +125,9 @@ def loader(
         cache_format=cache if device == "cpu" else "bf16",
     )
     click.echo("\n".join(planned.lines()), err=True)
+    if spill := options.get("spill"):
+        most = readable_size(options["spill_bytes"])
+        click.echo(f"  prefixes are kept in {spill}, up to {most}; --prefix-cache none keeps none", err=True)
     return partial(
         open_model,
         where,

@@ -82,7 +82,7 @@ def _row(text: str) -> dict[str, Any]:
     if not isinstance(row, dict):
         raise UserError(f"{_kind(row)}, no object")
     if unknown := sorted(row.keys() - set(_KEYS)):
-        raise UserError(f"unknown: {', '.join(map(repr, unknown))}")
+        raise UserError(f"unknown: {', '.join(map(repr, unknown))}; how to sample goes into params")
     return row
 
 
