@@ -169,20 +169,25 @@ class _History:
     """Which tokens a request has read and said, counted as they come."""
 
     def __init__(self, prompt: Sequence[int]) -> None:
-        self._read = np.unique(np.array(prompt, dtype=np.int64))
+        self._heard = set(prompt)
+        self._ids = np.array(sorted(self._heard), dtype=np.int64)
         self._said: Counter[int] = Counter()
         self._n = len(prompt)
 
     def update(self, tokens: Sequence[int]) -> None:
-        self._said.update(tokens[self._n :])
+        new = tokens[self._n :]
+        self._said.update(new)
         self._n = len(tokens)
+        if fresh := set(new) - self._heard:
+            self._heard |= fresh
+            self._ids = np.concatenate([self._ids, sorted(fresh)])
 
     def said_ids(self) -> tuple[np.ndarray, np.ndarray]:
         n = len(self._said)
         return np.fromiter(self._said, np.int64, n), np.fromiter(self._said.values(), np.float64, n)
 
     def all_ids(self) -> np.ndarray:
-        return np.union1d(self._read, self.said_ids()[0])
+        return self._ids
 
 
 def _mask(allowed: Allowed, said: Sequence[int], n_known: int) -> np.ndarray:
@@ -227,9 +232,10 @@ def most_probable(logits: Tensor, total: float, n: int) -> tuple[Alternative, ..
     n = min(n, len(logits))
     if not n or not np.isfinite(total):
         return ()
-    ids = (logits >= logits.topk(n).values[-1]).nonzero()[:, 0].cpu().numpy()
-    values = logits[torch.from_numpy(ids).to(logits.device)].cpu().numpy()
-    order = np.lexsort((ids, -values))[:n]
+    row = logits.cpu().numpy()
+    ids = np.nonzero(row >= np.partition(row, len(row) - n)[len(row) - n])[0]
+    values = row[ids]
+    order = np.argsort(-values, kind="stable")[:n]
     return tuple(Alternative(int(ids[i]), float(values[i] - total)) for i in order)
 
 
@@ -267,7 +273,9 @@ def _is_shaped(params: SamplingParams) -> bool:
 
 
 def _columns(places: np.ndarray, amount: float | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    return places, np.broadcast_to(np.asarray(amount, dtype=np.float32), places.shape)
+    amounts = np.empty(len(places), dtype=np.float32)
+    amounts[:] = amount
+    return places, amounts
 
 
 def _joined(columns: Sequence[tuple[np.ndarray, np.ndarray]], device: torch.device) -> tuple[Tensor, Tensor]:
