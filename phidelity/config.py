@@ -36,6 +36,11 @@ class Config(BaseModel):
 
 
 C = TypeVar("C", bound=Config)
+_WANTED = {
+    "tuple_type": 'Expected a list, such as ["name"]',
+    "dict_type": "Expected a table, such as { name = 1 }",
+}
+"""What TOML calls the types that a mistake may be about."""
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -110,7 +115,7 @@ def _explain(item: Any) -> str:
         return "unknown key. Remove it or check its spelling (docs/recipe.md lists all keys)."
     if item["type"] == "missing":
         return "missing. Add it."
-    message = item["msg"].removeprefix("Value error, ").rstrip(".")
+    message = _WANTED.get(item["type"]) or item["msg"].removeprefix("Value error, ").rstrip(".")
     if isinstance(item["input"], Mapping) and item["type"] == "value_error":  # of a whole table: its keys say enough
         return f"{message[0].upper()}{message[1:]}."
     return f"found {item['input']!r}. {message[0].upper()}{message[1:]}."

@@ -194,12 +194,12 @@ def concatenate(path: Path, parts: Iterable[Path]) -> list[int]:
     return sizes
 
 
-def read_records(path: Path, cls: type[R], *, offset: int = 0, size: int | None = None) -> Iterator[R]:
+def read_records(path: Path | str, cls: type[R], *, offset: int = 0, size: int | None = None) -> Iterator[R]:
     """Yield the records of a JSON-lines file, or of `size` bytes of it from `offset` on: one of its joined parts.
 
     A bad or cut-off line is a `UserError` that names file and line.
     """
-    number = 0
+    path, number = Path(path), 0
     try:
         with open(path, "rb") as whole:
             raw = whole if size is None else _Stretch(whole, offset, size)

@@ -16,7 +16,6 @@ import pytest
 from corpus_world import prose, write_sources
 from test_data_bad_input import CONTAINER, PACKAGE, member, pdf, tar_of, zip_of
 
-from phidelity.config import UserError
 from phidelity.pipeline.corpus import corpus
 from phidelity.pipeline.corpus_config import CorpusConfig
 from phidelity.pipeline.reading import Decision
@@ -177,12 +176,18 @@ def test_a_source_that_vanishes_mid_run_is_counted_file_by_file(benchmarks, tmp_
     assert summary["kept"]["documents"] >= 16
 
 
-def test_a_source_of_nothing_but_bad_files_stops_no_run_and_one_of_no_files_is_told(benchmarks, tmp_path):
+def test_a_source_of_bad_files_or_none_stops_no_run_and_links_at_the_top_are_counted(benchmarks, tmp_path, caplog):
     root = write_sources(tmp_path / "root", 1, 8)
     (root / "scans").mkdir()
     (root / "scans" / "a.txt").write_bytes(bytes(range(256)) * 9)
+    (root / "nothing" / "below").mkdir(parents=True)
+    (root / "again").symlink_to(root / "source-0")
+    (root / ".git").mkdir()
+    (root / ".hidden.txt").write_text("hidden")
     _, gone = through(CorpusConfig(sources=(), root=str(root), web_bytes=0), benchmarks, tmp_path / "out")
     assert gone["scans/a.txt"] == "not_text"
-    (root / "nothing").mkdir()
-    with pytest.raises(UserError, match=r"Source .*nothing holds nothing"):
-        through(CorpusConfig(sources=(), root=str(root)), benchmarks, tmp_path / "again")
+    assert (gone["root/again"], gone["root/.git"], gone["root/.hidden.txt"]) == ("link", "hidden", "hidden")
+    assert not any(name.startswith("again/") for name in gone)
+    report = json.loads((tmp_path / "out" / "dropped.json").read_text())
+    assert list(report["sources"]) == ["hidden and links", "scans", "source-0"]
+    assert "the folder nothing of" in caplog.text

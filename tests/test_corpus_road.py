@@ -1,6 +1,7 @@
 """Recipe `corpus` as a newcomer meets it: any folder gives a result, mistakes are told at once, and mended at once."""
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -48,12 +49,19 @@ def test_where_nothing_passes_the_message_leads_to_the_funnel_and_other_threshol
     assert (walk(root, tmp_path) / "shards" / "mixture.json").is_file()
 
 
-@pytest.mark.parametrize("left", [(), (".hidden", "SOURCE.txt"), ("probes",)])
-def test_a_root_that_holds_nothing_is_told_before_anything_is_made(tmp_path, left):
+@pytest.mark.parametrize(
+    ("left", "found"),
+    [
+        ((), "root holds nothing; expected"),
+        ((".hidden", "SOURCE.txt"), "root holds nothing but empty folders, hidden files and links; expected"),
+        (("probes",), r"root holds nothing but what corpus\.ignore \(probes\) leaves out; expected"),
+    ],
+)
+def test_a_root_that_holds_nothing_is_told_before_anything_is_made(tmp_path, left, found):
     (tmp_path / "root").mkdir()
     for name in left:
         (tmp_path / "root" / name).write_text("text")
-    with pytest.raises(UserError, match=r"root holds nothing but what corpus\.ignore \(probes\) leaves out; expected"):
+    with pytest.raises(UserError, match=found):
         walk(tmp_path / "root", tmp_path, "corpus.ignore=['probes']")
     assert not (tmp_path / "run").exists()
 
@@ -71,8 +79,13 @@ def test_a_run_that_would_read_itself_is_refused_unless_it_is_left_out(root, tmp
     [
         ("corpus.cutoff=2024", "corpus.cutoff: found 2024. Input should be a valid string."),
         ("corpus.cutoff=june", "corpus.cutoff: found 'june'. Expected the last day that counts, as 2024-06-30."),
-        ("corpus.thresholds={ gopher_word_min = 3 }", "No rule named gopher_word_min. The rules are:"),
+        (
+            "corpus.thresholds={ gopher_word_min = 3 }",
+            "No rule named gopher_word_min. Did you mean gopher_words_min? The rules are:",
+        ),
         ("corpus.without=['gopher']", "No rule named gopher. The rules are:"),
+        ("corpus.without=c4_curly_lines", "found 'c4_curly_lines'. Expected a list, such as [\"name\"]."),
+        ("corpus.thresholds={gopher_words_min: 20}", "Expected a table, such as { name = 1 }."),
         (
             "corpus.groups={ source-0 = 'books' }",
             "corpus.groups.source-0: found 'books'. Input should be 'web'",
@@ -86,7 +99,7 @@ def test_a_mistake_in_the_settings_is_one_line_and_told_before_anything_is_read(
     with pytest.raises(UserError) as told:
         walk(root, tmp_path, assignment)
     mistakes, line = str(told.value).split("\n")
-    assert mistakes.endswith("has 1 mistake:")
+    assert mistakes.endswith(f"--set {shlex.quote(assignment)} has 1 mistake:")
     assert found in line
     assert "CorpusConfig" not in line
     assert "root" not in line

@@ -136,3 +136,32 @@ def test_loose_files_of_a_root_are_sources_and_a_label_parts_folders_of_one_name
     assert [source.name for source in sources_below(folder.parent)] == ["alone.txt", "mine"]
     first = next(iter(read_source(Source("a", str(folder), label="mine~2"))))
     assert first.id.startswith("mine~2/")
+
+
+def test_a_file_that_gives_neither_a_document_nor_a_reason_is_counted(folder):
+    (folder / "about.warc").write_bytes(
+        b"WARC/1.0\r\nWARC-Type: warcinfo\r\nWARC-Record-ID: <urn:uuid:1>\r\nWARC-Date: 2024-01-01T00:00:00Z\r\n"
+        b"Content-Length: 2\r\n\r\nhi\r\n\r\n"
+    )
+    (folder / "rows.jsonl").write_bytes(b"\n")
+    assert read(folder)[1] == {
+        "mine/about.warc": "no_document",
+        "mine/rows.jsonl": "no_document",
+        "mine/.git": "hidden",
+    }
+
+
+@pytest.mark.parametrize(
+    ("line", "dated"),
+    [
+        ("commit: abcdef 2023-01-01", ("2023-01-01", "commit in SOURCE.txt", "abcdef")),
+        ("commit: 2023-01-01", ("2023-01-01", "commit in SOURCE.txt", None)),
+        ("date: 2023-01-01", ("2023-01-01", "date in SOURCE.txt", None)),
+        ("commit: abcdef 2023-13-01", ("", "unknown", "abcdef")),
+        ("written before 2023-01-01", ("", "unknown", None)),
+    ],
+)
+def test_a_folder_is_dated_by_the_day_of_its_commit_or_a_line_of_its_own(folder, line, dated):
+    (folder / "SOURCE.txt").write_text(f"licence: MIT\n{line}\n")
+    meta = read(folder)[0]["mine/a.txt"].meta
+    assert (meta["date"], meta["date_from"], meta.get("commit")) == dated

@@ -1,7 +1,11 @@
 """The plan: phi-4's own figures come out of the counting."""
 
-import pytest
+import json
 
+import pytest
+from click.testing import CliRunner
+
+from phidelity.cli.main import main
 from phidelity.config import UserError
 from phidelity.model.config import PHI_4
 from phidelity.train.plan import GPUS, memory_by_choice, plan
@@ -73,3 +77,14 @@ def test_full_training_fits_one_gpu_of_141_gb_only_with_few_bytes_a_parameter() 
     assert (
         memory_by_choice(PHI_4, 1920, GPUS["h100"])["fp32 weights, fp32 moments"]["tokens_that_fit"]["all kept"] > 4096
     )
+
+
+def test_a_recipe_of_data_alone_is_planned_by_its_mixture() -> None:
+    shown = CliRunner().invoke(main, ["plan", "corpus"])
+    assert shown.exit_code == 0
+    assert "web             40.0%" in shown.output
+    assert "corpus trains no model. Tokens and epochs are known once" in shown.output
+    given = "shards.expected={ web = 4000, code = 1000, acquired = 9000 }"
+    facts = json.loads(CliRunner().invoke(main, ["plan", "corpus", "--set", given, "--json"]).output)["mixture"]
+    assert facts["tokens"] == 100_000, "until code has been read 20 times"
+    assert [row["epochs"] for row in facts["groups"]] == [10.0, 20.0, 4.444]

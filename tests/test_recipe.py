@@ -132,6 +132,8 @@ def test_a_recipe_is_found_by_path_or_packaged_name(tmp_path):
     assert find_recipe(str(mine)) == mine
     with pytest.raises(UserError, match=r"No recipe 'tyni'. Give a path to a .toml file or one of: .*tiny"):
         find_recipe("tyni")
+    with pytest.raises(UserError, match=r"one of: .*tiny.* For a folder of documents: phi run corpus --set "):
+        find_recipe(str(tmp_path))
     with pytest.raises(UserError, match=r"No recipe at .*gone.toml"):
         load_recipe(str(tmp_path / "gone.toml"))
 

@@ -170,6 +170,12 @@ def plan(
     from phidelity.train.plan import plan as plan_training
 
     loaded = load_recipe(recipe, assignments).recipe
+    if loaded.pretrain is None and loaded.shards:
+        from phidelity.pipeline.shards import expected_mixture
+
+        mixture = expected_mixture(loaded.shards)
+        click.echo(json.dumps({"mixture": mixture}) if as_json else _plan_of_data(recipe, mixture))
+        return
     if loaded.model is None or loaded.pretrain is None:
         raise UserError(f"{recipe} trains no model from the start; expected the tables [model] and [pretrain].")
     budget = loaded.pretrain
@@ -201,6 +207,22 @@ def _plan_finetune(model: Path, rank: int | None, context: int, as_json: bool) -
     rank = rank or usual_rank(config)
     facts = plan_finetune(config, rank=rank, context_len=length, cpu_bytes=available_memory(), threads=threads)
     click.echo(json.dumps(facts) if as_json else "\n".join(page(facts)))
+
+
+def _plan_of_data(recipe: str, mixture: dict[str, Any]) -> str:
+    """The mixture of a recipe that trains nothing; without any count of tokens its shares alone."""
+    if mixture["tokens"]:
+        return "\n".join(mixture_page(mixture))
+    shares = [f"{row['group']:<14}{row['share']:>7.1%}" for row in mixture["groups"]]
+    return "\n".join(
+        [
+            f"{'group':<14}{'share':>7}",
+            *shares,
+            f"no group more than {mixture['max_epochs']:g} times",
+            f"{recipe} trains no model. Tokens and epochs are known once the stage shards has counted (phi data look "
+            "RUN), or are computed from --set 'shards.expected={ GROUP = TOKENS }'.",
+        ]
+    )
 
 
 def _plan_page(facts: dict[str, Any]) -> str:

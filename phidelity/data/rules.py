@@ -8,6 +8,7 @@ by n-gram statistics and compression ratio is the report's (§2.3). Left out on 
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any, Literal, NamedTuple
 
 from phidelity.config import UserError
@@ -169,4 +170,6 @@ def judge(text: str, profile: Profile, rules: Sequence[Rule] = RULES, meta: Mapp
 
 def _check_names(names: Collection[str], known: Collection[str], what: str) -> None:
     if unknown := sorted(set(names) - set(known)):
-        raise UserError(f"No {what} named {', '.join(unknown)}. The rules are: {', '.join(sorted(known))}.")
+        close = [name for one in unknown for name in get_close_matches(one, sorted(known), 1, 0.75)]
+        meant = f"Did you mean {' or '.join(dict.fromkeys(close))}? " if close else ""
+        raise UserError(f"No {what} named {', '.join(unknown)}. {meant}The rules are: {', '.join(sorted(known))}.")

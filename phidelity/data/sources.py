@@ -3,35 +3,34 @@
 A source is a built-in name or the path of a file or folder. The two built-in ones need nothing but the machine:
 `python:code` and `python:docs` are the modules and the documentation of the running Python's standard library.
 Files are read in the order of the hash of their path, so that a byte budget takes an unbiased and fixed choice.
-A file SOURCE.txt in a folder says where it is from: `source:` and `commit` stand with every document, `licence:` holds
-for what names no other, and the day after `commit` dates what has no date of its own. What is binary, damaged, hidden,
-a link or of unknown format is no error but an `Unreadable`, which is counted; a source that holds nothing readable at
-all is a `UserError`.
+A file SOURCE.txt in a folder says where it is from (`about.py`). What is binary, damaged, hidden, a link, of unknown
+format or without any document is no error but an `Unreadable`, which is counted; a source that holds nothing readable
+at all is a `UserError`.
 """
 
 import hashlib
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
 from phidelity.config import UserError
+from phidelity.data.about import ABOUT, origin_of, read_about
 from phidelity.data.formats.blob import Blob, Reject, iso_date
-from phidelity.data.formats.table import FORMATS, Found, read_file
+from phidelity.data.formats.table import Found, read_file
 from phidelity.data.stdlib import PYTHON_SOURCES, documentation, library_files, modules
 from phidelity.language import UNKNOWN, identify
 from phidelity.records import Document
 
-ABOUT = "SOURCE.txt"
 Group = Literal["web", "code", "acquired"]
+PASSED = "hidden and links"
+"""The source that what is passed over at the top of a root is counted under."""
+_EXPECTED = (
+    "expected files of a known format, such as .txt .md .html .epub .pdf .jsonl .warc.gz or code, or a .tar.gz of them "
+    "(docs/data.md, Formats). Put some there, or leave the source out."
+)
 _UNDATED = {"date": "", "date_from": "unknown"}
-_COMMIT = re.compile(r"commit:? [0-9a-f]{7,40} (\d{4}-\d\d-\d\d)")
-_ORIGIN = re.compile(r"(https?://\S+)(?: (?:commit )?([0-9a-f]{7,40})\b)?")
-_REVISION = re.compile(r"^commit:? ([0-9a-f]{7,40})\b", re.MULTILINE)
-_FROM = re.compile(r"^(?:source|made from): *(.+)$", re.MULTILINE)
-_LICENSE = re.compile(r"^licen[cs]e\w*: *(.+)$", re.MULTILINE)
 
 
 class Unreadable(NamedTuple):
@@ -42,6 +41,8 @@ class Unreadable(NamedTuple):
     reason: str
     n_bytes: int
     format: str = ""
+    detail: str = ""
+    """What was found, where the reason does not say it all."""
 
 
 class Source(NamedTuple):
@@ -57,6 +58,8 @@ class Source(NamedTuple):
     """The group of the mixture for all of it; "" for that of each format."""
     label: str = ""
     """What the ids of its documents begin with; "" for the name of its folder."""
+    passed: tuple[str, ...] = ()
+    """Hidden names and links at the top of `path`: these alone are listed, to be counted and not read."""
 
 
 def read_source(source: Source | str) -> Iterator[Document | Unreadable]:
@@ -69,7 +72,7 @@ def read_source(source: Source | str) -> Iterator[Document | Unreadable]:
         yield item
     if not n_readable:
         found = f"{n_unreadable} files, none of them readable text" if n_unreadable else "nothing"
-        raise UserError(f"Source {source.path} holds {found}; expected text in {', '.join(FORMATS)} or a .tar of them.")
+        raise UserError(f"Source {source.path} holds {found}; {_EXPECTED}")
 
 
 def source_files(source: Source) -> list[tuple[str, int]] | None:
@@ -79,12 +82,14 @@ def source_files(source: Source) -> list[tuple[str, int]] | None:
     """
     if source.path in PYTHON_SOURCES:
         return None
+    if source.passed:
+        return [(name, 0) for name in source.passed]
     root = _existing(source.path)
     files = [(path, size) for path in _files(root, source.ignore) if (size := _size(path)) is not None]
+    files += [(path, 0) for path in _passed(root, source.ignore)]
     if not files:
-        raise UserError(f"Source {source.path} holds nothing; expected text in {', '.join(FORMATS)} or a .tar of them.")
-    listed = [(path.relative_to(root).as_posix(), size) for path, size in files]
-    return listed + [(path.relative_to(root).as_posix(), 0) for path in _passed(root, source.ignore)]
+        raise UserError(f"Source {source.path} holds nothing; {_EXPECTED}")
+    return [(path.relative_to(root).as_posix(), size) for path, size in files]
 
 
 def read_files(source: Source, files: Sequence[str] | None) -> Iterator[Document | Unreadable]:
@@ -92,26 +97,38 @@ def read_files(source: Source, files: Sequence[str] | None) -> Iterator[Document
     if files is None:
         return _reader(source)
     root = Path(source.path)
-    about = _about(root if root.is_dir() else root.parent)
+    about = read_about(root if root.is_dir() else root.parent)
     return (item for file in files for item in _file(root / file if file != "." else root, source, root, about))
 
 
 def sources_below(root: Path, ignore: Sequence[str] = ()) -> list[Source]:
-    """A source for each folder and each loose file in `root`, by name."""
+    """A source for each folder that holds a file and each loose file in `root`, by name; last what is passed over."""
     if not root.is_dir():
         raise UserError(
             f"No folder {root}; expected one with a folder, or a loose file, for each source. Put it there, or name "
             "another: --set corpus.root=DIR"
         )
-    found = sorted(path for path in root.iterdir() if path.name != ABOUT and not is_left_out(path.name, ignore))
-    chosen = (path for path in found if path.is_dir() or (path.is_file() and not path.is_symlink()))
-    sources = [Source(path.name, str(path), tuple(ignore)) for path in chosen]
+    there = sorted(path for path in root.iterdir() if path.name != ABOUT)
+    found = [path for path in there if not _ignored(path.name, ignore)]
+    passed = tuple(path.name for path in found if path.name.startswith(".") or path.is_symlink())
+    sources = [
+        Source(path.name, str(path), tuple(ignore))
+        for path in found
+        if path.name not in passed and (path.is_file() or (path.is_dir() and not _is_empty(path, ignore)))
+    ]
     if not sources:
-        left_out = f" but what corpus.ignore ({', '.join(ignore)}) leaves out" if ignore else ""
+        left_out = f" but what corpus.ignore ({', '.join(ignore)}) leaves out" if len(found) < len(there) else ""
+        left_out = left_out or (" but empty folders, hidden files and links" if found else "")
         raise UserError(
             f"{root} holds nothing{left_out}; expected a folder, or a loose file, for each source. Check corpus.root."
         )
-    return sources
+    return sources + ([Source(PASSED, str(root), tuple(ignore), passed=passed)] if passed else [])
+
+
+def empty_below(root: Path, ignore: Sequence[str] = ()) -> list[str]:
+    """The folders in `root` that hold no file and so are no sources."""
+    shown = (path for path in sorted(root.iterdir()) if not (is_left_out(path.name, ignore) or path.is_symlink()))
+    return [path.name for path in shown if path.is_dir() and _is_empty(path, ignore)]
 
 
 def is_left_out(name: str, patterns: Sequence[str]) -> bool:
@@ -138,7 +155,7 @@ def _reader(source: Source) -> Iterator[Document | Unreadable]:
         texts = modules() if source.path == "python:code" else documentation()
         return (_built_in(source.name, text, meta) for text, meta in texts)
     root = _existing(source.path)
-    about = _about(root if root.is_dir() else root.parent)
+    about = read_about(root if root.is_dir() else root.parent)
     paths = (*_files(root, source.ignore), *_passed(root, source.ignore))
     return (item for path in paths for item in _file(path, source, root, about))
 
@@ -151,6 +168,15 @@ def _built_in(source: str, text: str, meta: dict[str, Any]) -> Document | Unread
 
 def _ignored(name: str, patterns: Sequence[str]) -> bool:
     return any(fnmatch(name, pattern) for pattern in patterns)
+
+
+def _is_empty(folder: Path, ignore: Sequence[str]) -> bool:
+    """Whether nothing would come of a folder as a source, not even a count."""
+    for _, folders, names in os.walk(folder):
+        if any(not _ignored(name, ignore) and name != ABOUT for name in names):
+            return False
+        folders[:] = [name for name in folders if not is_left_out(name, ignore)]
+    return not _passed(folder, ignore)
 
 
 def _size(path: Path) -> int | None:
@@ -191,29 +217,6 @@ def _passed(root: Path, ignore: Sequence[str] = ()) -> list[Path]:
     return sorted(found)
 
 
-def _about(folder: Path) -> dict[str, Any]:
-    """Licence, origin, commit and date that SOURCE.txt gives a whole folder; of several dates the newest."""
-    try:
-        text = (folder / ABOUT).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        return {}
-    found: dict[str, Any] = {"license": licenses[0].strip()} if (licenses := _LICENSE.findall(text)) else {}
-    found["origins"] = _ORIGIN.findall(" ".join(_FROM.findall(text)))
-    found["commit"] = " ".join(_REVISION.findall(text))
-    dates = _COMMIT.findall(text)
-    return found | ({"date": max(dates), "date_from": f"commit in {ABOUT}"} if dates else {})
-
-
-def _origin(id_: str, about: dict[str, Any]) -> dict[str, str]:
-    """Where a document's folder is from, and at which commit; of several places those that its name tells, else all."""
-    origins = about.get("origins", [])
-    named = [pair for pair in origins if pair[0].rstrip("/").rsplit("/", 1)[-1].lower() in id_.lower()]
-    chosen = named if len(origins) > 1 and named else origins
-    commits = " ".join(dict.fromkeys(commit for _, commit in chosen if commit)) or about.get("commit", "")
-    found = {"origin": " ".join(dict.fromkeys(url for url, _ in chosen)), "commit": commits}
-    return {key: value for key, value in found.items() if value}
-
-
 def _file(path: Path, source: Source, root: Path, about: dict[str, Any]) -> Iterator[Document | Unreadable]:
     """The documents of one file; one that vanished or cannot be opened is counted."""
     id_ = (
@@ -228,8 +231,12 @@ def _file(path: Path, source: Source, root: Path, about: dict[str, Any]) -> Iter
     try:
         with open(path, "rb") as stream:
             size = path.stat().st_size
+            nothing = True
             for found in read_file(Blob(path.name, stream, size)):
+                nothing = False
                 yield _item(found, id_, source, about)
+            if nothing:
+                yield Unreadable(id_, source.name, "no_document", size)
     except OSError:
         yield Unreadable(id_, source.name, "unreadable", 0)
 
@@ -248,7 +255,7 @@ def _item(found: Found, id_: str, source: Source, about: dict[str, Any]) -> Docu
     if not meta.get("date"):
         meta |= {"date": about["date"], "date_from": about["date_from"]} if "date" in about else _UNDATED
     meta.setdefault("license", about.get("license", "unknown"))
-    meta = _origin(id_, about) | meta
+    meta = origin_of(id_, about) | meta
     if format.syntax:
         return Document(
             id=id_, text=text, source=source.name, meta={**meta, "language": UNKNOWN, "syntax": format.syntax}

@@ -8,6 +8,7 @@ budgets are taken in the readers' fixed order from what the rules let through, s
 """
 
 import json
+import logging
 import os
 from collections import Counter
 from collections.abc import Mapping
@@ -21,7 +22,9 @@ from phidelity.data.decontaminate import Index
 from phidelity.data.funnel import DROPPED, Funnel
 from phidelity.data.rules import select_rules
 from phidelity.data.scale import ALONE, PLAN, Crew, in_shards, leave_to_one, run_all, write_plan
+from phidelity.data.sources import empty_below
 from phidelity.pipeline.corpus_config import CorpusConfig, held_out_of, sources_of
+from phidelity.pipeline.evaluation_items import rows_without_question
 from phidelity.pipeline.graded import add_up, join_grades
 from phidelity.pipeline.held_out import write_held_out
 from phidelity.pipeline.likeness import CLUSTERS, compare, join, plan_pairs
@@ -38,6 +41,8 @@ from phidelity.pipeline.repeats import REPEATS, find_repeats
 from phidelity.pipeline.teaching import QUALITY, lesson_plan, teach_shard
 from phidelity.progress import SILENT, Progress
 from phidelity.records import concatenate, read_json, write_json
+
+log = logging.getLogger(__name__)
 
 
 def corpus(
@@ -75,6 +80,10 @@ def _in_phases(
     index = evaluation_index(folders, config.allow_list, config.hard_overlap, config.info_overlap)
 
     if not (work / "read" / PLAN).exists():
+        for name in empty_below(Path(config.root), config.ignore) if config.root else []:
+            log.warning("corpus: the folder %s of %s holds no file and was passed over", name, config.root)
+        for line in (one for folder in config.evaluations for one in rows_without_question(Path(folder))):
+            log.warning("corpus.evaluations: %s and were passed over", line)
         write_plan(work / "read", plan_reading(sources_of(config), _reading(config)))
     read = run_all(read_shard, work / "read", crew, progress, what="reading")
     asked = {"budgets": _budgets(config), "min_jaccard": config.min_jaccard}
@@ -145,7 +154,7 @@ def _collect(config: CorpusConfig, work: Path, names: list[str], index: Index, o
 
 
 def _nothing_left(config: CorpusConfig, balance: Mapping[str, Any], out: Path) -> str:
-    listed = ", ".join(source.name for source in sources_of(config))
+    listed = ", ".join(source.name for source in sources_of(config) if not source.passed)
     reasons = ", ".join(f"{n:,} {reason}" for reason, n in balance["dropped_by_reason"].items())
     return (
         f"No document of {listed} is left; read were {balance['read']['documents']:,}, dropped {reasons or 'none'}. "

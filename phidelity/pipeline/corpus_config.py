@@ -15,7 +15,7 @@ from pydantic import Field, field_validator, model_validator
 from phidelity.config import Config, UserError
 from phidelity.data.formats.blob import iso_date
 from phidelity.data.rules import select_rules
-from phidelity.data.sources import Group, Source, is_left_out, source_digest, sources_below
+from phidelity.data.sources import PASSED, Group, Source, is_left_out, source_digest, sources_below
 from phidelity.pipeline.evaluation_items import evaluation_items
 from phidelity.pipeline.refine import allowed
 from phidelity.pipeline.teaching import QualityConfig, existing_marks
@@ -96,7 +96,8 @@ class CorpusConfig(Config):
 
 def corpus_sources(config: CorpusConfig) -> dict[str, str]:
     """Content hashes of what the stage reads from outside the run."""
-    hashes = {source.name: source_digest(source) for source in (*sources_of(config), *held_out_of(config))}
+    read = (source for source in (*sources_of(config), *held_out_of(config)) if not source.passed)
+    hashes = {source.name: source_digest(source) for source in read}
     for folder in config.evaluations:
         items = repr(evaluation_items(Path(folder))).encode()
         hashes[folder] = hashlib.sha256(items).hexdigest()
@@ -132,6 +133,9 @@ def sources_of(config: CorpusConfig) -> list[Source]:
     seen: Counter[str] = Counter()
     labelled = []
     for source in found:
+        if source.passed:
+            labelled.append(source)
+            continue
         base = Path(source.path).name
         seen[base] += 1
         label = f"{base}~{seen[base]}" if seen[base] > 1 else ""
@@ -144,7 +148,7 @@ def held_out_of(config: CorpusConfig) -> list[Source]:
     if not config.held_out:
         return []
     below = {source.name: source for source in sources_below(Path(config.root), config.ignore)}
-    if missing := sorted(set(config.held_out) - below.keys()):
+    if missing := sorted(set(config.held_out) - (below.keys() - {PASSED})):
         raise UserError(
             f"corpus.held_out names {', '.join(missing)}; below {config.root} are: {', '.join(below)}. Mend the name."
         )

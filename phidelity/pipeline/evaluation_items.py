@@ -9,6 +9,7 @@ import csv
 import gzip
 import json
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,22 +21,45 @@ from phidelity.eval.suite import BENCHMARKS, FURTHER, OURS
 from phidelity.records import Problem
 
 _COLUMNS = ("question", "problem", "prompt", "Question")
+_WANTED = "question, problem or prompt"
 _SUITE = tuple(one for one in BENCHMARKS + FURTHER + OURS if one.files)
 
 
 def evaluation_items(folder: Path) -> list[Item]:
     """The problems of all benchmarks in `folder`, in the suite's order; none at all is a `UserError`."""
+    items = _official(folder) or _questions(folder)
+    if not items:
+        raise UserError(_nothing_in(folder))
+    return list(dict.fromkeys(items))
+
+
+def rows_without_question(folder: Path) -> list[str]:
+    """What of a folder's own tables condemns nobody: a line for each table some of whose rows have no question."""
+    if _official(folder):
+        return []
+    counts = [(path.name, len(rows), sum(not _question(row) for row in rows)) for path, rows in _tables(folder)]
+    return [f"{name}: {n} of {of} rows have no column {_WANTED}" for name, of, n in counts if 0 < n < of]
+
+
+def _official(folder: Path) -> list[Item]:
+    """The problems of all benchmarks that the folder has files of."""
     named = [one for one in _SUITE if folder.name.replace("_", "") == one.name.replace("_", "")]
     suite = named or _SUITE
-    items = [Item(one.name, problem.id, _text(problem)) for one in suite for problem in _problems(one, folder, named)]
-    items = items or list(_questions(folder))
-    if not items:
-        names = ", ".join(file.name for one in _SUITE[:3] for file in one.files[:1])
-        raise UserError(
-            f"No evaluation problems in {folder}; expected official files such as {names}. "
-            "Run the benchmarks stage first, or name a folder that has some."
-        )
-    return list(dict.fromkeys(items))
+    return [Item(one.name, problem.id, _text(problem)) for one in suite for problem in _problems(one, folder, named)]
+
+
+def _nothing_in(folder: Path) -> str:
+    names = ", ".join(file.name for one in _SUITE[:3] for file in one.files[:1])
+    wanted = (
+        f"expected a folder with official files such as {names}, or with tables (.jsonl, .csv, .zip of JSON) that have "
+        f"a column {_WANTED}"
+    )
+    if folder.is_file():
+        return f"{folder} is a file; {wanted}. Put it into a folder and name that."
+    seen = next((f"{path.name} has {', '.join(map(str, rows[0]))}" for path, rows in _tables(folder) if rows), "")
+    return (
+        f"No evaluation problems in {folder}{f' ({seen})' if seen else ''}; {wanted}. Rename a column, or the folder."
+    )
 
 
 def _problems(one: Benchmark, folder: Path, named: list[Benchmark]) -> list[Problem]:
@@ -61,12 +85,20 @@ def _is_shared(one: Benchmark, places: list[Path]) -> bool:
 
 def _questions(folder: Path) -> list[Item]:
     """The questions of every table in a folder, whatever its name: a column of `_COLUMNS` tells them."""
-    items = []
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        for number, row in enumerate(_rows(path), 1):
-            text = next((row[name] for name in _COLUMNS if isinstance(row.get(name), str) and row[name]), "")
-            items += [Item(folder.name, f"{path.name}:{number}", text)] if text else []
-    return items
+    return [
+        Item(folder.name, f"{path.name}:{number}", text)
+        for path, rows in _tables(folder)
+        for number, row in enumerate(rows, 1)
+        if (text := _question(row))
+    ]
+
+
+def _question(row: dict[str, Any]) -> str:
+    return next((row[name] for name in _COLUMNS if isinstance(row.get(name), str) and row[name]), "")
+
+
+def _tables(folder: Path) -> Iterator[tuple[Path, list[dict[str, Any]]]]:
+    return ((path, _rows(path)) for path in sorted(path for path in folder.rglob("*") if path.is_file()))
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ checkpoint into a Completer; `teacher`, which may be absent, too; `crew` says wh
 is cut into some.
 """
 
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
@@ -178,23 +179,26 @@ def load_recipe(
     """Load a recipe by path or packaged name, apply `--set` assignments, and check it as a whole."""
     path = find_recipe(name)
     data = read_toml(path)
-    recipe = parse(cls, override(data, assignments), str(path))
+    told = f"{path} with {' '.join(f'--set {shlex.quote(one)}' for one in assignments)}" if assignments else str(path)
+    recipe = parse(cls, override(data, assignments), told)
     if mistakes := check(recipe, stages):
         count = "1 mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
-        raise UserError(f"{path} has {count}:\n" + "\n".join(f"  {mistake}" for mistake in mistakes))
+        raise UserError(f"{told} has {count}:\n" + "\n".join(f"  {mistake}" for mistake in mistakes))
     return LoadedRecipe(recipe, path.read_text(encoding="utf-8"))
 
 
 def find_recipe(name: str) -> Path:
     """A path as it is; a bare name among the packaged recipes."""
-    path = Path(name)
-    packaged = Path(phidelity.recipes.__path__[0]) / f"{name}.toml"
-    if path.is_file() or path.suffix == ".toml" or not packaged.is_file():
-        if path.is_file() or path.suffix == ".toml":
-            return path
-        known = ", ".join(sorted(entry.stem for entry in packaged.parent.glob("*.toml")))
-        raise UserError(f"No recipe {name!r}. Give a path to a .toml file or one of: {known}.")
-    return packaged
+    path, folder = Path(name), Path(phidelity.recipes.__path__[0])
+    if path.is_file() or path.suffix == ".toml":
+        return path
+    known = {entry.stem: entry for entry in sorted(folder.glob("*.toml"))}
+    if name in known:
+        return known[name]
+    hint = f" For a folder of documents: phi run corpus --set {shlex.quote(f'corpus.root={path}')}."
+    raise UserError(
+        f"No recipe {name!r}. Give a path to a .toml file or one of: {', '.join(known)}.{hint * path.is_dir()}"
+    )
 
 
 def present(recipe: Recipe, stages: Sequence[Stage]) -> list[Stage]:

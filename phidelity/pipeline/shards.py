@@ -91,6 +91,13 @@ def shards(
     return in_shards(out, config.model_dump_json() + digest, work)
 
 
+def expected_mixture(config: ShardsConfig) -> dict[str, Any]:
+    """The mixture that `expected` makes, before anything was counted; of no tokens where it says too little."""
+    known = all(config.expected.get(group) for group, share in config.shares.items() if share)
+    tokens = config.tokens or (largest_budget(config.shares, config.expected, config.max_epochs) if known else 0)
+    return described(config.shares, config.expected, tokens, config.max_epochs)
+
+
 def _parts(config: ShardsConfig, work: Path, tokenizer: Path, corpus: Path, synthetic: Path | None) -> dict[str, Any]:
     """What is tokenised by itself: the shards that stage `corpus` joined, in order, then synthetic documents."""
     parts = [(corpus, offset, size) for offset, size in stretches(corpus)]
