@@ -4,7 +4,7 @@ import zipfile
 
 import pytest
 
-from phidelity.data.formats.blob import Blob
+from phidelity.data.formats.blob import Blob, iso_date
 from phidelity.data.formats.charset import mend
 from phidelity.data.formats.html import html_text, read_html
 from phidelity.data.formats.plain import clean, read_markdown, unwrap
@@ -286,3 +286,55 @@ def test_a_book_of_project_gutenberg_loses_its_licence_and_its_line_ends():
         "by her sister on the bank.\n*** END OF THE PROJECT GUTENBERG EBOOK X ***\nlicence"
     )
     assert one("a.txt", text).text == "Alice was beginning to get very tired of sitting by her sister on the bank."
+
+
+def test_a_command_of_tex_is_no_accent_and_code_keeps_its_percent_signs():
+    text = r"""Results \underline{a} \copyright{} 2020 \centerline{mid} \caption{Tables} see \url{http://a.example/b%20c}.
+A line \\% gone
+next. 50\% stays, so does \verb|a % b|. Stra\ss e, \o re, \L{}odz, na\"{\i}ve, \c{c}a, \c ca, \H{o}, \v{s}, \~n.
+\footnote{A \emph{note}.}
+\begin{lstlisting}[language=Python]
+print("%d" % 5)
+return
+\end{lstlisting}
+\newcommand{\R}{\mathbb{R}}\\[2ex] The end."""
+    text = one("a.tex", text).text
+    assert text.startswith("Results a © 2020 mid Tables see http://a.example/b%20c.\nA line\nnext. 50% stays")
+    assert "`a % b`. Straße, øre, Łodz, naïve, ça, ça, ő, š, ñ. (A note.)" in text
+    assert '```python\nprint("%d" % 5)\nreturn\n```' in text
+    assert text.endswith("```\n\nThe end.")
+
+
+def test_elements_that_a_book_closes_at_once_hold_nothing():
+    page = (
+        '<?xml version="1.0"?><html><head><title/><script src="a.js"/><style/></head><body><p><a id="p1"/>'
+        "“Come,” he said</p>"
+        '<p>And so on<br/>to the end</p><div class="x>y"/><p>Last words</p></body></html>'
+    )
+    assert one("a.xhtml", page).text == "“Come,” he said\n\nAnd so on\nto the end\n\nLast words"
+    assert one("a.html", "<p><a name=x>Come in</p><p>Next to it</p>").text == "Come in\n\nNext to it"
+
+
+def test_dates_are_read_in_the_forms_that_occur_and_in_no_other():
+    told = {
+        "2024-01-05": ["2024/01/05", "20240105", "2024-1-5", "20240105120000", "2024-01-05T03:00:00+09:00"]
+        + ["Fri, 05 Jan 2024 10:00:00 GMT", "January 5, 2024", "5 Jan 2024", "05-Jan-2024", "Fri Jan  5 10:00:00 2024"],
+        "2025-01-01": [1735689600, "1735689600", 1735689600000, 1735689600.5],
+        "": ["12/31/2023", "1999-2000", "2024-W05", "2024-02-30", float("nan"), True, 0, "hello", "3 May"],
+    }
+    assert {day: [text for text in texts if iso_date(text) != day] for day, texts in told.items()} == {
+        day: [] for day in told
+    }
+
+
+def test_of_several_dates_the_last_counts():
+    row = '{"text": "a", "created": "2019-01-01", "updated": 1735689600}'
+    page = (
+        "<meta name=date content=2019-01-01><meta http-equiv=last-modified content='Wed, 01 Jan 2025 10:00:00 GMT'><p>a"
+    )
+    post = (
+        '<posts><row Id="1" PostTypeId="1" CreationDate="2019-01-01" LastEditDate="2025-01-01T00:00" Body="a"/></posts>'
+    )
+    front = "---\ndate: 2019/1/1\nlastmod: January 1, 2025\n---\na"
+    for name, data in (("a.jsonl", row), ("a.html", page), ("Posts.xml", post), ("a.md", front)):
+        assert one(name, data).meta["date"] == "2025-01-01", name

@@ -7,7 +7,8 @@ from is a bomb. So memory stays bounded whatever a file claims about itself. All
 import calendar
 import io
 import re
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import IO, Any, NamedTuple
 
@@ -21,7 +22,16 @@ FREE = 16 << 20
 """Bytes that may come out of a packed stream before the ratio counts."""
 MAX_ELEMENTS = 1_000_000
 """Elements of a page or a book in XML, lists and records of one JSON value: each costs some hundred bytes of memory."""
-_DATE = re.compile(r"(\d{4})(?:-(\d\d)(?:-(\d\d))?)?")
+_MONTHS = "january february march april may june july august september october november december".split()  # noqa: SIM905
+_TIME = r"(?:T\d\d|(?:T|,?\s+(?:at\s+)?)\d\d?:?\d\d.*|Z|[+-]\d\d:?\d\d)?"
+_DAY = r"(?P<day>\d\d?)(?:st|nd|rd|th)?"
+_YEAR = r"(?P<year>\d{4})"
+_NUMBERS = re.compile(rf"{_YEAR}(?:([-/.])(?P<month>\d\d?)(?:\2(?P<day>\d\d?){_TIME})?)?")
+_COMPACT = re.compile(rf"{_YEAR}(?P<month>\d\d)(?P<day>\d\d)(?:\d{{6}}|{_TIME})")
+_DAY_FIRST = re.compile(rf"(?:[A-Za-z]+,?\s+)?{_DAY}[\s-](?P<month>[A-Za-z]+)\.?,?[\s-]{_YEAR}{_TIME}")
+_MONTH_FIRST = re.compile(rf"(?:[A-Za-z]+,?\s+)?(?P<month>[A-Za-z]+)\.?(?:\s+{_DAY})?(?:\s+[\d:]+)?,?\s+{_YEAR}{_TIME}")
+_FORMS = (_NUMBERS, _COMPACT, _DAY_FIRST, _MONTH_FIRST)
+_EPOCH = re.compile(r"(\d{9,19})(?:\.\d*)?")
 
 
 class Part(NamedTuple):
@@ -113,14 +123,37 @@ def whole(extract: Callable[[str], str | Part]) -> Reader:
     return read
 
 
-def iso_date(text: Any) -> str:
-    """The date at the head of a timestamp as YYYY-MM-DD (a bare year or month is its last day); "" for none."""
-    found = _DATE.match(str(text or "").strip())
-    if not found or not 1400 < int(found[1]) < 2200:
+def iso_date(said: Any) -> str:
+    """The day of a timestamp as YYYY-MM-DD; "" for what is none or could be two.
+
+    Read are 2024-01-05, 2024/1/5, 20240105, 5 Jan 2024, January 5, 2024, each with or without a time, what mail has,
+    and seconds, milli-, micro- and nanoseconds since 1970. A bare year or month is its last day.
+    """
+    text = f"{said:.0f}" if isinstance(said, float) else str(said or "").strip()[:80]
+    for form in _FORMS:
+        if found := form.fullmatch(text):
+            return _day(found["year"], found["month"], found["day"])
+    if found := _EPOCH.fullmatch(text):
+        seconds = int(found[1])
+        while seconds >= 10**11:
+            seconds //= 1000
+        return _day(*time.strftime("%Y-%m-%d", time.gmtime(seconds)).split("-"))
+    return ""
+
+
+def last_date(said: Iterable[tuple[str, Any]]) -> dict[str, str]:
+    """The last of several dates, as a document carries it, and who says so; nothing where none is one."""
+    date, who = max(((iso_date(text), who) for who, text in said), default=("", ""))
+    return {"date": date, "date_from": who} if date else {}
+
+
+def _day(year: str, month: str | None, day: str | None) -> str:
+    y, m = int(year), 12
+    if month:
+        names = [n for n, name in enumerate(_MONTHS, 1) if len(month) > 2 and name.startswith(month.lower())]
+        m = int(month) if month.isdigit() else names[0] if names else 0
+    if not (1400 < y < 2200 and 1 <= m <= 12):
         return ""
-    year, month = int(found[1]), int(found[2] or 12)
-    if not 1 <= month <= 12:
-        return ""
-    last = calendar.monthrange(year, month)[1]
-    day = int(found[3] or last)
-    return f"{year:04}-{month:02}-{day:02}" if 1 <= day <= last else ""
+    last = calendar.monthrange(y, m)[1]
+    d = int(day or last)
+    return f"{y:04}-{m:02}-{d:02}" if 1 <= d <= last else ""

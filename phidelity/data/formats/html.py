@@ -14,7 +14,7 @@ from typing import Any
 from lxml import etree
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
-from phidelity.data.formats.blob import Part, iso_date
+from phidelity.data.formats.blob import Part, last_date
 from phidelity.data.formats.charset import mend
 from phidelity.data.formats.furniture import is_chrome, is_layout, is_page
 from phidelity.data.formats.mathml import dollars, to_tex
@@ -39,15 +39,19 @@ _NEVER_ALL = {"nav", "footer", "button", "dialog", "menu"}
 _ONLY_LINKS = 0.8
 """Share of characters in links from which a block without a sentence is furniture (ours)."""
 _CODE_CLASS = re.compile(r"(?:language|lang|highlight|brush)[-:]\s?([A-Za-z][\w+#]{0,14})")
-_DATES = (
-    "article:published_time",
-    "date",
-    "dc.date",
-    "dcterms.date",
-    "datepublished",
-    "last-modified",
-    "dc.date.issued",
+_DATES = {
+    *("article:published_time", "article:modified_time", "og:updated_time", "date", "last-modified", "revised"),
+    *("dc.date", "dc.date.issued", "dc.date.created", "dc.date.modified", "dcterms.date", "dcterms.created"),
+    *("dcterms.issued", "dcterms.modified", "datepublished", "datemodified", "datecreated"),
+}
+"""Names of meta elements that date a page; the last of the dates counts."""
+
+
+_SELF_CLOSED = re.compile(
+    r"<(?!(?:area|base|br|col|embed|hr|img|input|link|meta|param|source|track|wbr)[\s/>])([A-Za-z][\w:.-]*+)"
+    r"""((?:[^<>"'/]|/(?!>)|"[^"<]*+"|'[^'<]*+')*+)/>""",
 )
+"""An element of XML that ends where it begins; to a parser of HTML it would only begin."""
 
 
 @dataclass(slots=True)
@@ -118,6 +122,11 @@ def read_html(html: str) -> Part:
     return Part(clean("\n".join(page.lines)), meta={**_head(tree), **{key: round(n, 4) for key, n in shares.items()}})
 
 
+def read_xhtml(xhtml: str) -> Part:
+    """The same of a page that is XML, in books and by its own word: elements that are closed at once hold nothing."""
+    return read_html(_SELF_CLOSED.sub(r"<\1\2></\1>", xhtml) if "/>" in xhtml else xhtml)
+
+
 def html_text(html: str) -> str:
     """The visible text of a page or a piece of one."""
     return read_html(html).text
@@ -139,7 +148,7 @@ def _walk(root: LexborNode, page: _Page) -> None:
                     page.links += len(text.strip())
         elif tag == "a":
             below = node.child
-            page.linking = below is not None
+            page.linking = below is not None and "href" in node.attributes  # else it is the aim of one
         elif tag not in acted or _enter(node, tag, page):
             below = node.child
             if below is None and tag in _LEFT:
@@ -271,16 +280,15 @@ def _head(tree: LexborHTMLParser) -> dict[str, Any]:
     language = tree.root.attributes.get("lang") if tree.root is not None else None
     if language:
         found["declared_language"] = language.split("-")[0].lower()
-    for name, content in _metas(tree):
-        if name in _DATES and (date := iso_date(content)):
-            return {**found, "date": date, "date_from": f"meta {name}"}
-    return found
+    return found | last_date((f"meta {name}", content) for name, content in _metas(tree) if name in _DATES)
 
 
 def _metas(tree: LexborHTMLParser) -> Iterator[tuple[str, str]]:
     for node in tree.css("meta[content]"):
         given = node.attributes
         yield (
-            (given.get("property") or given.get("name") or given.get("itemprop") or "").lower(),
+            (
+                given.get("property") or given.get("name") or given.get("itemprop") or given.get("http-equiv") or ""
+            ).lower(),
             given["content"] or "",
         )

@@ -8,20 +8,23 @@ rows, verbatim is kept. A file that another one includes is a document of its ow
 import re
 
 from phidelity.data.formats.blob import Part
-from phidelity.data.formats.plain import clean, enclosed, unwrap, without
+from phidelity.data.formats.plain import clean, replaced, unwrap
 
-_COMMENT = re.compile(r"(?<!\\)%[^\n]*\n?[ \t]*")
+_LISTING = re.compile(
+    r"\\begin\{(verbatim|lstlisting|minted|Verbatim)(\*?)\}((?:\[[^\]\n]*\])?(?:\{\w+\})?)"
+    r"|\\(?:verb\*?|lstinline(?:\[[^\]\n]*\])?)(?![a-zA-Z*])([^\s\w{])(?P<code>(?:(?!\4)[^\n])*+)\4"
+    r"|\\(?:url|nolinkurl|path)\{(?P<address>[^{}\n]*+)\}|(?P<target>\\href\{[^{}\n]*+\})"
+    r"|(?<!\\)(?P<breaks>(?:\\\\)*+)%[^\n]*+(?:\n[ \t]*+(?!\n))?"
+)
+"""Listings, code in a line, addresses, comments: read before all else, since each may hold the signs of the others."""
+_LANGUAGE = re.compile(r"language=\{?(\w+)|\{(\w+)\}")
 _KEPT = re.compile(
-    r"\\begin\{(verbatim|lstlisting|minted|Verbatim)\*?\}"
-    r"|\\begin\{(equation|align|gather|multline|eqnarray|displaymath|math|alignat)(\*?)\}"
+    r"\\begin\{(equation|align|gather|multline|eqnarray|displaymath|math|alignat)(\*?)\}"
     r"|(\\\[|\\\(|\$\$)|(?<!\\)\$(?:\\.|[^$\\])++\$",
     re.DOTALL,
 )
-"""What begins a formula or a listing; one between single dollars is the whole."""
+"""What begins a formula; one between single dollars is the whole."""
 _ENDS = {"\\[": r"\\\]", "\\(": r"\\\)", "$$": r"\$\$"}
-_VERBATIM = re.compile(
-    r"\\begin\{(?:verbatim|lstlisting|minted|Verbatim)\*?\}(?:\[[^\]]*\])?(?:\{\w+\})?\n?(.*)\\end", re.DOTALL
-)
 _DROPPED = re.compile(r"\\begin\{(tikzpicture|figure\*?|filecode|asy|pspicture|picture|thebibliography|comment)\}")
 _SILENT = re.compile(
     r"\\(?:[a-zA-Z]*label|index|[a-zA-Z]*cite[a-z]*|[a-zA-Z]*ref(?:v[A-Z]*)?|olfileid|documentclass|usepackage|input|include"
@@ -29,14 +32,34 @@ _SILENT = re.compile(
     r"|renewcommand|def|providecommand|hypersetup|graphicspath|chaptermark|sectionmark|addcontentsline|phantomsection"
     r"|sectionnotes|noindent|medskip|bigskip|smallskip|clearpage|newpage|centering|maketitle|tableofcontents|footnotesize"
     r"|small|large|Large|normalsize|par|item(?=sep)|raggedright|hfill|vfill|qedhere|protect|allowbreak|linebreak|pagebreak)"
-    r"(?![a-zA-Z])\*?(?:\[[^\[\]\n]*\]|\{[^{}\n]*\})*"
+    r"(?![a-zA-Z])\*?(?:\[[^\[\]\n]*\]|\{(?:[^{}\n]|\{[^{}\n]*+\})*+\})*"
 )
 _HEADING = re.compile(
     r"\\(?:part|chapter|(?:sub)*section|paragraph|olsection|title)\*?(?:\[[^\[\]]*\])?\{((?:[^{}]|\{[^{}]*\})*)\}"
 )
+_NOTE = re.compile(r"\\footnote(?:\[\d*\])?\{((?:[^{}]|\{[^{}]*\})*)\}")
 _BEGIN = re.compile(r"\\begin\{(\w+)\*?\}((?:\[[^\[\]\n]*\]|\{[^{}\n]*\})*)|\\end\{\w+\*?\}(?:\{[^{}\n]*\})*")
 _ITEM = re.compile(r"\\item(?![a-zA-Z])\s*(?:\[([^\[\]]*)\])?[ \t]*")
 _COMMAND = re.compile(r"\\[a-zA-Z@]+\*?(?:\[[^\[\]\n]*\])?\s?")
+_SIGNS = dict(
+    re.findall(
+        r"(\w+)=(\S+)",
+        "ss=ß o=ø O=Ø l=ł L=Ł ae=æ AE=Æ oe=œ OE=Œ aa=å AA=Å i=ı j=ȷ dh=ð th=þ S=§ P=¶ copyright=© pounds=£ "
+        "dots=… ldots=… textdegree=° euro=€ texteuro=€ LaTeX=LaTeX TeX=TeX",
+    )
+)
+_SIGN = re.compile(rf"\\({'|'.join(sorted(_SIGNS, key=len, reverse=True))})(?![a-zA-Z])(?:\{{\}}|[ \t])?")
+_MARKS = dict(
+    zip(
+        "`'^\"~=.uvHckrdb",
+        "\u0300\u0301\u0302\u0308\u0303\u0304\u0307\u0306\u030c\u030b\u0327\u0328\u030a\u0323\u0331",
+        strict=True,
+    )
+)
+_ACCENT = re.compile(
+    r"(?<!\\)\\(?:([`'^\"~=.])|([uvHckrdb])(?=\{|[ \t]+\w))(?:\{|[ \t]+)?(?:\\([ij])(?![a-zA-Z])|([^\W\d_]))\}?"
+)
+"""An accent of a letter needs a brace or a blank before what it marks, or it begins another command."""
 _ESCAPED = re.compile(r"\\([%&$#_{}~^])")
 _STATEMENTS = {
     "thm",
@@ -55,45 +78,61 @@ _STATEMENTS = {
 
 def read_latex(text: str) -> Part:
     """The prose of a LaTeX file; whether it is mathematics by how much of it are formulas."""
-    text = _COMMENT.sub("", text.replace("\r\n", "\n"))
+    kept: list[str] = []
+    text = text.replace("\r\n", "\n").replace("\ue000", "")
+    text = replaced(text, _LISTING, _listing_until, lambda found, inner: _listed(found, inner, kept))
     begins, ends = text.find("\\begin{document}"), text.find("\\end{document}")
     text = text[begins + len("\\begin{document}") if begins >= 0 else 0 : ends if ends > 0 else len(text)]
     title = _HEADING.search(text)
-    kept: list[str] = []
-    text = without(text, _DROPPED, lambda found: rf"\\end\{{{re.escape(found[1])}\}}")
-    parts, at = [], 0
-    for found, end in enclosed(text, _KEPT, _kept_until):
-        parts += [text[at : found.start()], _hold(text[found.start() : end], kept)]
-        at = end
-    body = "".join([*parts, text[at:]])
-    body = _prose(body)
-    wide = sum(map(len, kept)) / max(1, len(body))
+    text = replaced(text, _DROPPED, lambda found: rf"\\end\{{{re.escape(found[1])}\}}", lambda *_: "")
+    n_listings = len(kept)
+    body = _prose(replaced(text, _KEPT, _formula_until, lambda found, inner: _formula(found[0] + inner, kept)))
+    wide = sum(map(len, kept[n_listings:])) / max(1, len(body))
     body = re.sub(r"\ue000(\d+)\ue001", lambda found: kept[int(found[1])], unwrap(body))
     meta = {"profile": "mathematics"} if wide > 0.03 else {}
     return Part(clean(body), meta=meta | ({"title": _plain(title[1])} if title else {}))
 
 
-def _kept_until(found: re.Match[str]) -> str:
-    """The pattern of the end of what begins so."""
-    if found[1]:
-        return rf"\\end\{{{found[1]}\*?\}}"
-    if found[2]:
-        return rf"\\end\{{{found[2]}{re.escape(found[3])}\}}"
-    return _ENDS.get(found[4] or "", "")
+def _listing_until(found: re.Match[str]) -> str:
+    return rf"\\end\{{{found[1]}{re.escape(found[2])}\}}" if found[1] else ""
+
+
+def _formula_until(found: re.Match[str]) -> str:
+    return rf"\\end\{{{found[1]}{re.escape(found[2])}\}}" if found[1] else _ENDS.get(found[3] or "", "")
+
+
+def _listed(found: re.Match[str], inner: str, kept: list[str]) -> str:
+    """What stands for a listing, for code in a line, and for a comment: the ends of lines before it."""
+    if found["breaks"] is not None:
+        return found["breaks"]
+    if found["target"] is not None:
+        return ""
+    if found["address"] is not None:
+        return _hold(found["address"], kept)
+    if found["code"] is not None:
+        return _hold(f"`{found['code']}`", kept)
+    named = _LANGUAGE.search(found[3])
+    code = inner.rpartition("\\end")[0].strip("\n").rstrip()
+    fence = f"```{(named[1] or named[2]).lower() if named else ''}\n{code}\n```"
+    return f"\n\n{_hold(fence, kept)}\n\n" if code else ""
+
+
+def _formula(text: str, kept: list[str]) -> str:
+    """What stands for a formula; one that is displayed over several lines has them to itself."""
+    place = _hold(re.sub(r"\\label\{[^{}]*\}", "", text), kept)
+    return f"\n\n{place}\n\n" if text.startswith(("\\begin", "\\[", "$$")) and "\n" in text else place
 
 
 def _hold(text: str, kept: list[str]) -> str:
-    """Put a formula or a listing aside; a private character stands for it, alone on its line where it is displayed."""
-    verbatim = _VERBATIM.match(text)
-    shown = text.startswith(("\\begin", "\\[", "$$"))
-    kept.append(verbatim[1].strip("\n") if verbatim else re.sub(r"\\label\{[^{}]*\}", "", text))
-    place = f"\ue000{len(kept) - 1}\ue001"
-    return f"\n\n{place}\n\n" if verbatim or (shown and "\n" in text) else place
+    """Put a text aside; private characters stand for it."""
+    kept.append(text)
+    return f"\ue000{len(kept) - 1}\ue001"
 
 
 def _prose(text: str) -> str:
     text = _HEADING.sub(lambda found: f"\n\n{found[1]}\n\n", text)
     text = _SILENT.sub("", text)
+    text = _NOTE.sub(r" (\1)", text)
     text = _BEGIN.sub(_environment, text)
     text = _ITEM.sub(lambda found: f"\n- {found[1] + ' ' if found[1] else ''}", text)
     return _plain(text)
@@ -111,17 +150,13 @@ def _plain(text: str) -> str:
     """What commands leave of running text."""
     text = re.sub(r"\\(?:hline|toprule|midrule|bottomrule|cline\{[^{}]*\})", "", text)
     text = re.sub(r"(?<!\s)\s*+(?<!\\)&\s*+", " | ", text)
-    text = text.replace("\\\\", "\n").replace("~", " ").replace("``", "“").replace("''", "”")
-    text = text.replace("---", "—").replace("--", "–").replace("\\dots", "…").replace("\\ldots", "…")
-    text = re.sub(r"\\([`'^\"~=.uvHc])\{?(\w)\}?", lambda found: _accented(found[1], found[2]), text)
+    text = _ACCENT.sub(lambda found: (found[3] or found[4]) + _MARKS[found[1] or found[2]], text)
+    text = _SIGN.sub(lambda found: _SIGNS[found[1]], text)
+    text = re.sub(r"\\\\(?:\*|\[[^\[\]\n]*\])?", "\n", text).replace("~", " ").replace("``", "“").replace("''", "”")
+    text = text.replace("---", "—").replace("--", "–")
     text = _COMMAND.sub("", text)
     text = (
         re.sub(r"(?<!\\)[{}]", "", text).replace("\\ ", " ").replace("\\@", "").replace("\\,", " ").replace("\\/", "")
     )
     text = _ESCAPED.sub(r"\1", text)
     return re.sub(r"[ \t]+", " ", re.sub(r"\n[ \t]+", "\n", text))
-
-
-def _accented(accent: str, letter: str) -> str:
-    marks = {"`": "\u0300", "'": "\u0301", "^": "\u0302", '"': "\u0308", "~": "\u0303", "=": "\u0304", ".": "\u0307"}
-    return letter + marks[accent] if accent in marks else letter

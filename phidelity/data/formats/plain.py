@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from phidelity.data.formats.blob import Part, iso_date
+from phidelity.data.formats.blob import Part, last_date
 from phidelity.data.formats.charset import mend
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\u200b\ufeff\u00ad]")
@@ -19,6 +19,7 @@ _CODE = re.compile(r"^\s*(>>>|\.\.\. )|\s#\s|^\w+ = |^[\w.]+\([^)]*\)$")
 _ITEM = re.compile(r"^\s*([*+-]|\d{1,3}[.)])\s+")
 _COMMENT = re.compile("<!--")
 _FRONT = re.compile(r"\A---\n(.*?)\n---\n", re.DOTALL)
+_FRONT_DATE = re.compile(r"^(date|created|published|updated|modified|lastmod|last_modified): *(.+)$", re.MULTILINE)
 _LINK = re.compile(r"!?\[([^\]\n]{0,150})\]\((?:[^()\n]|\([^()\n]*+\))*+\)|<https?://[^<>\s]+>|https?://\S+")
 _BOOK_BEGINS = re.compile(r"\*\*\* ?START OF (?:THE|THIS) PROJECT GUTENBERG[^*]*\*\*\*", re.IGNORECASE)
 _BOOK_ENDS = re.compile(
@@ -56,13 +57,24 @@ def enclosed(
         at = max(end, found.start() + 1)
 
 
-def without(text: str, opens: re.Pattern[str], closer: Callable[[re.Match[str]], str], flags: int = 0) -> str:
-    """The text without all that is `enclosed`."""
+def replaced(
+    text: str,
+    opens: re.Pattern[str],
+    closer: Callable[[re.Match[str]], str],
+    by: Callable[[re.Match[str], str], str],
+    flags: int = 0,
+) -> str:
+    """The text with all that is `enclosed` given to `by`: the opening, and what follows it up to and with its end."""
     parts, at = [], 0
     for found, end in enclosed(text, opens, closer, flags):
-        parts.append(text[at : found.start()])
+        parts += [text[at : found.start()], by(found, text[found.end() : end])]
         at = end
     return "".join([*parts, text[at:]])
+
+
+def without(text: str, opens: re.Pattern[str], closer: Callable[[re.Match[str]], str], flags: int = 0) -> str:
+    """The text without all that is `enclosed`."""
+    return replaced(text, opens, closer, lambda *_: "", flags)
 
 
 def unwrap(text: str) -> str:
@@ -102,8 +114,8 @@ def read_markdown(text: str) -> Part:
     meta: dict[str, Any] = {"link_share": round(linked / max(1, len(body)), 4)}
     if front and (title := re.search(r"^title: *(.+)$", front[1], re.MULTILINE)):
         meta["title"] = title[1].strip("\"' ")
-    if front and (date := re.search(r"^(date|created|published): *[\"']?([\d-]+)", front[1], re.MULTILINE)):
-        meta |= {"date": iso_date(date[2]), "date_from": f"front matter: {date[1]}"}
+    said = _FRONT_DATE.findall(front[1]) if front else []
+    meta |= last_date((f"front matter: {name}", date.strip("\"' ")) for name, date in said)
     return Part(body, meta=meta)
 
 

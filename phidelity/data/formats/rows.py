@@ -22,6 +22,7 @@ from phidelity.data.formats.blob import (
     Reader,
     Reject,
     iso_date,
+    last_date,
     read_all,
 )
 from phidelity.data.formats.plain import clean
@@ -38,7 +39,18 @@ _TEXTS: tuple[tuple[str, ...], ...] = (
 """Columns whose texts, in this order, make a document; the first row of the list whose first column is there counts."""
 _QUESTIONS = {"question", "instruction", "prompt", "problem"}
 _PASSED = ("url", "license", "language", "title")
-_DATES = ("date", "created", "published", "timestamp")
+_DATES = (
+    "date",
+    "created",
+    "created_at",
+    "published",
+    "timestamp",
+    "updated",
+    "updated_at",
+    "modified",
+    "last_modified",
+)
+"""Columns that date a row; the last of the dates counts."""
 MAX_TABLE = 256 << 20
 """Bytes of a Parquet file inside an archive, which has to be held to be read (ours)."""
 
@@ -168,9 +180,8 @@ def _document(row: Any, locator: str, n_bytes: int) -> Part | Reject:
         return Reject("bad_record", locator, n_bytes)
     meta = _told(row.get("meta") or row.get("metadata"))
     meta |= {name: row[name] for name in _PASSED if isinstance(row.get(name), str) and name not in columns}
-    for name in _DATES:
-        if "date" not in meta and (date := iso_date(row.get(name))):
-            meta |= {"date": date, "date_from": f"column {name}"}
+    said = [(f"column {name}", row.get(name)) for name in _DATES]
+    meta |= last_date([*said, (meta.get("date_from", ""), meta.get("date"))])
     if columns[0] in _QUESTIONS:
         meta.setdefault("profile", "qa")
         meta.setdefault("group", "acquired")

@@ -1,10 +1,9 @@
 """reStructuredText to text: directives and roles resolved or dropped, code blocks kept, hard-wrapped lines joined."""
 
 import re
-from datetime import datetime
 from typing import Any
 
-from phidelity.data.formats.blob import Part, iso_date
+from phidelity.data.formats.blob import Part, last_date
 from phidelity.data.formats.plain import unwrap
 
 _FIELDS = re.compile(r"\A(?:[A-Z][\w-]*+:[^\n]*+\n(?:[ \t][^\n]*+\n)*+)++\n")
@@ -32,8 +31,7 @@ def read_rst(text: str) -> Part:
     fields = dict(re.findall(r"^([A-Z][\w-]*): *(.*)$", head[0], re.MULTILINE)) if head else {}
     body = _roles("\n".join(_lines(text[head.end() :] if head else text)))
     meta: dict[str, Any] = {"title": fields["Title"]} if "Title" in fields else {}
-    if date := _date(fields.get("Created", "")):
-        meta |= {"date": date, "date_from": "field Created"}
+    meta |= last_date((f"field {name}", fields.get(name)) for name in ("Created", "Last-Modified", "Date"))
     title = f"{fields['Title']}\n\n" if "Title" in fields else ""
     return Part(unwrap(f"{title}{body}"), meta=meta)
 
@@ -75,10 +73,3 @@ def _roles(text: str) -> str:
 
 def _role(name: str, words: str) -> str:
     return f"PEP {words}" if name == "pep" and words.isdigit() else words
-
-
-def _date(text: str) -> str:
-    try:
-        return datetime.strptime(text.strip(), "%d-%b-%Y").date().isoformat()
-    except ValueError:
-        return iso_date(text)

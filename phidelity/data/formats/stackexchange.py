@@ -22,6 +22,7 @@ _LICENSES = (("2011-04-08", "CC BY-SA 2.5"), ("2018-05-02", "CC BY-SA 3.0"), ("9
 class _Post(NamedTuple):
     body: str
     date: str
+    """Of its last edit."""
     score: int
     accepted: str
     title: str
@@ -66,7 +67,7 @@ def _post(row: Any) -> _Post:
     score = row.get("Score") or "0"
     return _Post(
         row.get("Body") or "",
-        iso_date(row.get("CreationDate")),
+        max(iso_date(row.get("CreationDate")), iso_date(row.get("LastEditDate"))),
         int(score) if score.lstrip("-").isdigit() else 0,
         row.get("AcceptedAnswerId") or "",
         row.get("Title") or "",

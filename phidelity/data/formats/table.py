@@ -21,7 +21,7 @@ import zstandard
 from phidelity.config import UserError
 from phidelity.data.formats.blob import BadFileError, Blob, Part, Reader, Reject, Unpacked, read_all, whole
 from phidelity.data.formats.charset import decode
-from phidelity.data.formats.html import read_html
+from phidelity.data.formats.html import read_html, read_xhtml
 from phidelity.data.formats.latex import read_latex
 from phidelity.data.formats.page_bounds import too_big
 from phidelity.data.formats.pdf import read_pdf
@@ -63,7 +63,8 @@ def _html(blob: Blob) -> Iterator[Part | Reject]:
         raise BadFileError("not_text")
     if reason := too_big(text):
         raise BadFileError(reason)
-    yield read_html(text)
+    is_xml = text.startswith("<?xml") or ".xhtml" in blob.name.lower()
+    yield read_xhtml(text) if is_xml else read_html(text)
 
 
 def _posts_or_book(blob: Blob) -> Iterator[Part | Reject]:

@@ -18,7 +18,7 @@ from fastwarc.warc import ArchiveIterator, WarcRecordType
 
 from phidelity.data.formats.blob import MAX_DOCUMENT, BadFileError, Blob, Part, Reject, is_bomb, iso_date
 from phidelity.data.formats.charset import decode
-from phidelity.data.formats.html import read_html
+from phidelity.data.formats.html import read_html, read_xhtml
 from phidelity.data.formats.page_bounds import too_big
 from phidelity.data.formats.plain import clean
 
@@ -142,5 +142,5 @@ def _page(data: bytes, kind: str, locator: str, meta: dict[str, Any]) -> Part | 
         return Reject("not_text", locator, len(data))
     if reason := too_big(text):
         return Reject(reason, locator, len(data))
-    page = read_html(text)
+    page = read_xhtml(text) if "xhtml" in kind else read_html(text)
     return Part(page.text, locator, {**meta, **page.meta})

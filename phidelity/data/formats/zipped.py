@@ -26,7 +26,7 @@ from phidelity.data.formats.blob import (
     read_all,
 )
 from phidelity.data.formats.charset import decode
-from phidelity.data.formats.html import read_html
+from phidelity.data.formats.html import read_xhtml
 from phidelity.data.formats.page_bounds import too_big
 from phidelity.data.formats.plain import clean
 from phidelity.data.formats.xml import local, parse
@@ -134,7 +134,7 @@ def _chapter(book: zipfile.ZipFile, path: str, meta: dict[str, Any]) -> Part | R
         return Reject("not_text", path)
     if reason := too_big(text):
         return Reject(reason, path, len(text))
-    page = read_html(text)
+    page = read_xhtml(text)
     own = {key: value for key, value in page.meta.items() if key not in ("link_share", "chrome_share")}
     return Part(page.text, path, {**own, **meta})
 
