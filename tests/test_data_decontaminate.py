@@ -41,15 +41,17 @@ def test_a_listed_13_gram_contaminates_nobody():
 
 
 def test_the_ratio_is_shared_7_grams_over_the_smaller_count():
-    item = " ".join(f"w{n}" for n in range(16))  # ten 7-grams
-    text = " ".join(f"w{n}" for n in range(10)) + " and then " + " ".join(f"x{n}" for n in range(30))  # four of them
+    item = " ".join(f"word{n}" for n in range(16))  # ten 7-grams
+    text = (
+        " ".join(f"word{n}" for n in range(10)) + " and then " + " ".join(f"other{n}" for n in range(30))
+    )  # four of them
     hit = overlap(build_index([item]), text)
     assert hit is not None
     assert (hit.verdict, hit.ratio) == ("partial", 0.4)
     assert contaminated(build_index([item]), text) is None
     assert contaminated(build_index([item], hard=0.4), text) is not None
     assert overlap(build_index([item], info=0.41), text) is None
-    short = " ".join(f"w{n}" for n in range(8))  # two 7-grams, both shared
+    short = " ".join(f"word{n}" for n in range(8))  # two 7-grams, both shared
     hit = contaminated(build_index([item]), short)
     assert hit is not None
     assert hit.ratio == 1.0
@@ -86,3 +88,27 @@ def test_the_problem_that_overlaps_most_is_named_among_many():
     hit = contaminated(build_index(items), f"{PROSE} {items[411]} {PROSE}")
     assert hit is not None
     assert (hit.item, hit.rule, hit.ratio) == (411, "7-gram", 1.0)
+
+
+ASKED = ["a group", "a river in Peru", "a prime number", "a mammal that lays eggs", "a noble gas", "a cause of rust"]
+
+
+def test_how_problems_are_put_is_nobodys_problem():
+    index = build_index([f"Which of the following is not {what}?" for what in ASKED])
+    chapter = "Review questions. Which of the following is not {}? Turn to the next page for the answers to them all."
+    assert overlap(index, chapter.format("a part of speech")) is None
+    assert overlap(index, chapter.format("a mammal that lays eggs")).verdict == "contaminated"
+
+
+def test_a_passage_under_many_problems_is_still_found_by_its_13_grams():
+    passage = "The keeper of the lighthouse wrote down every ship that passed between the two capes at night."
+    index = build_index([f"{passage} {number}?" for number in range(6)])
+    assert overlap(index, f"It is told so: {passage} Nobody knows more.").rule == "13-gram"
+
+
+def test_two_shared_7_grams_of_several_are_weak_evidence():
+    problem = "How many ducks does the farmer sell when winter comes early?"
+    index = build_index([problem])
+    filler = "we asked him about prices and the weather of the year and he gave us no reply " * 2
+    assert overlap(index, f"{filler} ducks does the farmer sell when winter rains {filler}") is None
+    assert overlap(index, f"{filler} {problem} {filler}").verdict == "contaminated"

@@ -4,10 +4,12 @@ A 13-gram shared with a problem contaminates, unless it stands in the allow-list
 boilerplate). Otherwise the 7-grams decide: shared / min(those of the text, those of the problem), at its
 largest over the problems; at or above `hard` the text is contaminated, from `info` on it is partial, which is
 counted and kept. The report publishes neither the thresholds nor the normalisation: 0.5, 0.25 and lower-case
-words without punctuation are ours. Where blanks part no words a character stands for one (ours): a 13-gram of
+words without punctuation are ours. A 7-gram that more than `COMMON` problems share ("which of the following is not
+a") belongs to none of them, and a share of fewer than `FEW` 7-grams decides only where the problem or the text has no
+more (ours). Where blanks part no words a character stands for one (ours): a 13-gram of
 characters condemns only inside a passage as long as thirteen words are, at two characters of Chinese or Japanese a
 word and four of Thai, Lao, Khmer or Burmese. A problem of fewer than seven words cannot be found this way, nor can one
-in other words (the report says so itself, §5).
+in other words (the report says so itself, §5), nor one that consists of such common 7-grams.
 """
 
 import re
@@ -22,8 +24,12 @@ from phidelity.data.words import Words, grams, is_unspaced
 from phidelity.data.words import words as hashed
 
 LONG, SHORT = 13, 7
-SAYING = 3
-"""Words of three letters or more that a 13-gram needs to contaminate (ours)."""
+SAYING = {LONG: 3, SHORT: 2}
+"""Words of three letters or more that an n-gram needs to contaminate (ours)."""
+COMMON = 4
+"""Problems that may share a 7-gram before it is how problems are put rather than what one asks (ours)."""
+FEW = 3
+"""Shared 7-grams below which their share is weak evidence (ours)."""
 SIEVE = 24
 AROUND = 60
 """Words shown before and after a match (ours)."""
@@ -67,8 +73,10 @@ class Index:
     long_item: np.ndarray
     """The first problem that has each."""
     short: np.ndarray
-    """7-grams, one entry for each problem that has it."""
+    """7-grams, one entry for each problem that has it; none that are common."""
     short_item: np.ndarray
+    common: np.ndarray
+    """7-grams of more than `COMMON` problems."""
     sieve: np.ndarray
     """Whether any 7-gram begins with these `SIEVE` bits: most of a clean text's need no search."""
     sizes: np.ndarray
@@ -91,8 +99,10 @@ def build_index(
     allow, _ = _table(list(allowed), [LONG])[0]
     (long, long_item), (short, short_item) = _table([item.text for item in items], [LONG, SHORT])
     first = np.concatenate([[True], long[1:] != long[:-1]])[: len(long)] & ~np.isin(long, allow)
+    sieve, rare = _sieve(short), _owners(short) <= COMMON
+    common, short, short_item = np.unique(short[~rare]), short[rare], short_item[rare]
     sizes = np.bincount(short_item, minlength=len(items))
-    return Index(items, long[first], long_item[first], short, short_item, _sieve(short), sizes, hard, info)
+    return Index(items, long[first], long_item[first], short, short_item, common, sieve, sizes, hard, info)
 
 
 def contaminated(index: Index, text: str) -> Hit | None:
@@ -110,7 +120,7 @@ def overlap(index: Index, text: str) -> Hit | None:
     starts, counts = np.zeros((2, len(short)), dtype=np.int64)
     starts[perhaps] = np.searchsorted(index.short, short[perhaps], "left")
     counts[perhaps] = np.searchsorted(index.short, short[perhaps], "right") - starts[perhaps]
-    if not counts.any():
+    if not counts.any() and not np.isin(short[perhaps], index.common).any():
         return None
     long = grams(found.hashes, LONG)
     places = np.minimum(np.searchsorted(index.long, long), max(0, len(index.long) - 1))
@@ -120,9 +130,12 @@ def overlap(index: Index, text: str) -> Hit | None:
         return Hit("contaminated", "13-gram", item, 1.0, *_shown(plain, found, int(at[0]), LONG))
     _, firsts = np.unique(short, return_index=True)
     shared = firsts[counts[firsts] > 0]
+    if not len(shared):
+        return None
     owners = np.concatenate([index.short_item[starts[n] : starts[n] + counts[n]] for n in shared])
     candidates, n_shared = np.unique(owners, return_counts=True)
-    ratios = n_shared / np.minimum(index.sizes[candidates], len(firsts))
+    smaller = np.minimum(index.sizes[candidates], len(firsts))
+    ratios = np.where(n_shared >= np.minimum(FEW, smaller), n_shared / smaller, 0.0)
     best = int(np.argmax(ratios))
     item, ratio = int(candidates[best]), float(ratios[best])
     if ratio < index.info:
@@ -193,6 +206,11 @@ def _distinct(parts: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, n
     return hashes[new], owners[new]
 
 
+def _owners(hashes: np.ndarray) -> np.ndarray:
+    """How often each of some sorted hashes occurs among them."""
+    return np.searchsorted(hashes, hashes, "right") - np.searchsorted(hashes, hashes, "left")
+
+
 def _owned_grams(texts: list[str], first: int, lengths: Sequence[int]) -> list[tuple[np.ndarray, np.ndarray]]:
     """All n-grams of some texts, none across two, and the number of the text of each, counted from `first`."""
     plain = [_plain(text) for text in texts]
@@ -203,19 +221,18 @@ def _owned_grams(texts: list[str], first: int, lengths: Sequence[int]) -> list[t
     for n in lengths:
         hashes = grams(found.hashes, n)
         wanted = owners[: len(hashes)] == owners[n - 1 :][: len(hashes)]
-        if n == LONG:
-            wanted &= _says_something(joined, found)
+        wanted &= _says_something(joined, found, n)
         several.append((hashes[wanted], owners[: len(hashes)][wanted]))
     return several
 
 
-def _says_something(text: str, found: Words) -> np.ndarray:
-    """For each 13-gram whether `SAYING` of its words have three letters: counting to thirteen is nobody's problem."""
+def _says_something(text: str, found: Words, n: int) -> np.ndarray:
+    """For each n-gram whether enough of its words have three letters: counting to thirteen is nobody's problem."""
     lettered = np.array([text[start].isalpha() for start in found.starts], dtype=bool)
     alone = is_unspaced(np.array([ord(text[start]) for start in found.starts], dtype=np.int64))
     long = ((found.ends - found.starts > 2) | alone) & lettered
     sums = np.concatenate([[0], np.cumsum(long)])
-    return sums[LONG:] - sums[:-LONG] >= SAYING
+    return sums[n:] - sums[:-n] >= SAYING[n]
 
 
 def _sieve(hashes: np.ndarray) -> np.ndarray:
