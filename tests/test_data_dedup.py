@@ -1,6 +1,7 @@
 import random
 
 import numpy as np
+import pytest
 
 from phidelity.data.dedup import Duplicate, Edge, clusters, duplicates, minhash, outcome, shingles, sign, similarity
 
@@ -124,7 +125,7 @@ def test_an_edited_chinese_text_is_a_near_duplicate():
 
 
 def test_code_is_compared_with_its_operators():
-    code = [f"def join(a, b):\n    return a {sign} b\n" for sign in "+-"]
+    code = [f"def join(a, b):\n    return a {sign} b\n" for sign in "%&"]
     one, other = (sign(text, code=True)[0].exact for text in code)
     assert one != other
     assert sign(code[0])[0].exact == sign(code[1])[0].exact
@@ -135,3 +136,27 @@ def test_what_goes_is_near_what_stays_and_not_only_near_what_went():
     near = {(2, 0): 0.4, (3, 0): 0.1}
     found = outcome([0, 1, 2, 3, 1], edges, lambda a, b: near[a, b])
     assert found == [None, Duplicate("near", 0, 0.8), None, Duplicate("near", 2, 0.9), Duplicate("near", 0, 0.8)]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("let x < 5 hold", "let x > 5 hold"),
+        ("let x < 5 hold", "let x ≠ 5 hold"),
+        ("what is 3 + 4", "what is 3 - 4"),
+        ("what is 3 * 4", "what is 3 / 4"),
+        ("the root is -5", "the root is 5"),
+        ("∀∃→⊢", "⊢∀"),
+        ("+++ --- ===", "😀😀😀"),
+        ("!!!", "???"),
+    ],
+)
+def test_what_says_the_opposite_is_no_exact_copy(one, other):
+    assert sign(one)[0].exact != sign(other)[0].exact
+
+
+@pytest.mark.parametrize(
+    "other", ["Well known, (and) old and-or new", "well-known and old: and/or new!", "* well-known and old, and or new"]
+)
+def test_dashes_slashes_and_bullets_of_prose_are_no_operators(other):
+    assert sign(other)[0].exact == sign("well-known and old and/or new")[0].exact

@@ -3,7 +3,8 @@
 Near duplicates by MinHash as in FineWeb: word 5-grams, 112 hashes in 14 bands of 8, a 50 % chance at a similarity
 near 0.72. The same hashes are laid out a second time, across (ours): 0.64, at no further hashing. Candidates are then
 verified by their true Jaccard similarity, so that no document goes by bad luck, and none for a chain of likenesses:
-what it goes for stays, and is that similar itself. Code is compared with its operators.
+what it goes for stays, and is that similar itself. Operators and relations are compared too: of code all, of prose
+those of mathematics.
 The work has three parts that can lie on three machines: a `Signature` depends on one text alone, a partition of the
 bands gives its verified pairs alone, and clusters are joined by their least member; the outcome is the same for any
 number of partitions. Passages that repeat are for data/substrings.py.
@@ -40,7 +41,7 @@ class Signature(NamedTuple):
     """What finding duplicates needs to know of one text: 240 bytes."""
 
     exact: bytes
-    """Equal for texts of equal words, whatever case, blanks and punctuation."""
+    """Equal for texts of equal words and operators, whatever case, blanks and punctuation; of signs alone, if equal."""
     bands: np.ndarray
     """A 64-bit hash of the rows of each band, in order and across, `[2 * BANDS]`; zeros for a text without words."""
 
@@ -70,9 +71,10 @@ def duplicates(texts: Sequence[str], *, min_jaccard: float = 0.65, n_partitions:
 
 
 def sign(text: str, *, code: bool = False) -> tuple[Signature, np.ndarray]:
-    """The signature of one text and its set of shingles, pure functions of its words (of code also operators)."""
-    hashes = words(text, operators=code).hashes
-    exact = hashlib.blake2b(hashes.tobytes(), digest_size=16).digest()
+    """The signature of one text and its set of shingles, pure functions of its words and operators."""
+    hashes = words(text, signs="code" if code else "prose").hashes
+    told = hashes.tobytes() or "".join(text.split()).encode(errors="surrogatepass")
+    exact = hashlib.blake2b(told, digest_size=16).digest()
     if not len(hashes):
         return Signature(exact, np.zeros(2 * BANDS, np.uint64)), hashes
     shingle_set = _shingles(hashes)
@@ -128,7 +130,7 @@ def outcome(
 
 def shingles(text: str) -> np.ndarray:
     """The set of a text's word 5-grams as sorted hashes; a shorter text is one shingle."""
-    return _shingles(words(text).hashes)
+    return _shingles(words(text, signs="prose").hashes)
 
 
 def minhash(shingle_set: np.ndarray) -> np.ndarray:

@@ -2,14 +2,15 @@
 
 A word is a run of letters, digits, marks and underscores in lower case. In scripts that put no blank between words
 (Han, kana, Thai, Lao, Khmer, Burmese) every character may count as one, so that an edit does not cost a whole
-clause. The hash of a word is a polynomial over its characters, mixed; that of an n-gram one over its words. Equal
-words have equal hashes; of unequal ones, two in 2^64.
+clause. Operators and relations may count as words too: x < 5 is not x > 5. The hash of a word is a polynomial over
+its characters, mixed; that of an n-gram one over its words. Equal words have equal hashes; of unequal ones, two in
+2^64.
 """
 
 import sys
 import unicodedata
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -17,7 +18,10 @@ _BASE = np.uint64(0x9E3779B97F4A7C15)
 _INVERSE = np.uint64(pow(0x9E3779B97F4A7C15, -1, 2**64))
 _UNSPACED = ((0x0E00, 0x0EFF), (0x1000, 0x109F), (0x1780, 0x17FF), (0x3040, 0x30FF), (0x3400, 0x9FFF), (0xF900, 0xFAFF))
 _OPERATORS = "+-*/%<>=!&|^~@?:"
-_GAP, _WORD, _ALONE = 0, 1, 2
+_FRAMES, _BETWEEN = "|~", "*/\u00b7"
+"""Signs of mathematics that prose draws tables and lines with, and others that it uses as operators (ours)."""
+_GAP, _WORD, _ALONE, _PERHAPS = 0, 1, 2, 3
+Signs = Literal["none", "prose", "code"]
 
 
 class Words(NamedTuple):
@@ -28,16 +32,17 @@ class Words(NamedTuple):
     ends: np.ndarray
 
 
-def words(text: str, *, characters: bool = True, operators: bool = False) -> Words:
-    """The words of `text`; with `characters` each one of an unspaced script is one, with `operators` each of code's."""
+def words(text: str, *, characters: bool = True, signs: Signs = "none") -> Words:
+    """The words of `text`; with `characters` each one of an unspaced script is one, with `signs` each operator."""
     codes = _codes(_lower(text))
     kinds = np.full(len(codes) + 2, _GAP, dtype=np.uint8)
-    kinds[1:-1] = (_code_kinds() if operators else _kinds())[
-        codes if codes.dtype == np.uint8 else np.minimum(codes, 0xFFFF)
-    ]
+    kinds[1:-1] = _kinds(signs)[codes if codes.dtype == np.uint8 else np.minimum(codes, 0xFFFF)]
+    if signs == "prose":
+        perhaps = np.flatnonzero(kinds[1:-1] == _PERHAPS)
+        kinds[perhaps + 1] = np.where(_is_operator(codes, perhaps), _ALONE, _GAP)
     within = kinds != _GAP
     starts_here, ends_here = within[1:] & ~within[:-1], within[:-1] & ~within[1:]
-    if operators or (characters and codes.dtype != np.uint8):
+    if signs != "none" or (characters and codes.dtype != np.uint8):
         alone = kinds == _ALONE
         cut = within[1:] & within[:-1] & (alone[1:] | alone[:-1])
         starts_here, ends_here = starts_here | cut, ends_here | cut
@@ -83,23 +88,33 @@ def _codes(text: str) -> np.ndarray:
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
 
 
-@lru_cache(maxsize=1)
-def _kinds() -> np.ndarray:
+def _is_operator(codes: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """Which of these signs of prose count: a minus before a digit, after no word; others between digits or blanks."""
+    around = np.concatenate([[10], codes, [10]])
+    before, here, after = around[at], around[at + 1], around[at + 2]
+    digits = [(side >= ord("0")) & (side <= ord("9")) for side in (before, after)]
+    free = _kinds("none")[np.minimum(before, 0xFFFF)] == _GAP
+    between = (digits[0] & digits[1]) | ((before == ord(" ")) & (after == ord(" ")))
+    return np.where(here == ord("-"), free & digits[1], between)
+
+
+@lru_cache(maxsize=3)
+def _kinds(signs: Signs) -> np.ndarray:
     """What each character of the basic plane is; those beyond it are words."""
     table = np.full(0x10000, _GAP, dtype=np.uint8)
     for code in range(0x10000):
-        if chr(code).isalnum() or code == ord("_") or unicodedata.category(chr(code)).startswith("M"):
+        category = unicodedata.category(chr(code))
+        if chr(code).isalnum() or code == ord("_") or category.startswith("M"):
             table[code] = _WORD
+        elif signs != "none" and category == "Sm" and chr(code) not in _FRAMES:
+            table[code] = _ALONE
     for first, last in _UNSPACED:
         part = table[first : last + 1]
         part[part == _WORD] = _ALONE
-    return table
-
-
-@lru_cache(maxsize=1)
-def _code_kinds() -> np.ndarray:
-    table = _kinds().copy()
-    table[[ord(sign) for sign in _OPERATORS]] = _ALONE
+    if signs == "code":
+        table[[ord(sign) for sign in _OPERATORS]] = _ALONE
+    if signs == "prose":
+        table[[ord(sign) for sign in ("-", *_BETWEEN)]] = _PERHAPS
     return table
 
 
