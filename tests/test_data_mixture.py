@@ -73,6 +73,12 @@ def test_groups_that_nobody_counted_are_told_what_they_need():
     assert "at least" in mixture_page(described({"web": 1.0}, {}, 1001, 4.0))[1]
 
 
+def test_a_group_that_holds_nothing_lacks_all_it_needs():
+    facts = described({"web": 0.5, "code": 0.5}, {"web": 1000, "code": 0}, 1000, 4.0)
+    assert [row["shortfall"] for row in facts["groups"]] == [0, 125]
+    assert mixture_page(facts)[2].split()[3:] == ["0", "–", "125"]
+
+
 def test_the_multilingual_share_is_that_of_training_tokens():
     shares, unique, foreign = {"web": 0.25, "code": 0.75}, {"web": 1000, "code": 50}, {"web": 400, "elsewhere": 9}
     assert multilingual_share(shares, unique, foreign) == 0.1

@@ -91,13 +91,15 @@ def described(
 ) -> dict[str, Any]:
     """The mixture as figures: for each group tokens, unique tokens, epochs, how many are needed, how many missing.
 
-    Groups that `unique` does not count have None there; `foreign` counts those of their tokens that are not English.
+    Groups that `unique` does not count have None there, those without tokens no epochs; `foreign` counts those of
+    their tokens that are not English.
     """
     check_shares(shares)
     rows = []
     for group, share in shares.items():
         n, needed = unique.get(group), -int(-share * tokens // max_epochs)
-        known = {"unique": n, "epochs": n and round(share * tokens / n, 3), "shortfall": n and max(0, needed - n)}
+        epochs, lacking = round(share * tokens / n, 3) if n else None, None if n is None else max(0, needed - n)
+        known = {"unique": n, "epochs": epochs, "shortfall": lacking}
         rows.append({"group": group, "share": share, "tokens": round(share * tokens), "needed": needed, **known})
     return {
         "tokens": tokens,
@@ -117,10 +119,11 @@ def mixture_page(facts: Mapping[str, Any]) -> list[str]:
     lines = [f"{'group':<14}{'share':>7}{'tokens':>20}{'unique':>20}{'epochs':>8}  {'shortfall':>18}"]
     for row in facts["groups"]:
         counted = row["unique"] is not None
+        epochs = "–" if row["epochs"] is None else f"{row['epochs']:.2f}"
         lines.append(
             f"{row['group']:<14}{row['share']:>7.1%}{row['tokens']:>20,}"
             + (
-                f"{row['unique']:>20,}{row['epochs']:>8.2f}  {row['shortfall']:>18,}"
+                f"{row['unique']:>20,}{epochs:>8}  {row['shortfall']:>18,}"
                 if counted
                 else f"{'at least':>20}{'':>8}  {row['needed']:>18,}"
             )
