@@ -167,3 +167,52 @@ def test_mathematics_and_questions_have_rules_of_their_own():
         judge("How many apples are left of 12 when 5 are eaten?\n\nThere are 12 - 5 = 7 apples left in the bowl.", "qa")
         is None
     )
+
+
+PROOF = (
+    r"Suppose that $\frac{p}{q}$ is a root in lowest terms. Then $p^{2}$ is even, and because the square of an odd "
+    "number is odd, the number above the line has to be even too. {}\n\n"
+)
+
+
+@pytest.mark.parametrize(
+    "formula",
+    [
+        r"The sum is $\sum_{i=1}^{n} i$.",
+        "$$\n\\sum_{i}\n$$",
+        r"\[ \sqrt{2} \]",
+        r"\( \sqrt{2} \)",
+        "\\begin{align}\na &= {b}\n\\end{align}",
+        "<math>x^{2}</math>",
+    ],
+)
+def test_curly_brackets_of_formulas_are_not_those_of_code(formula):
+    assert score(PROOF.replace("{}", formula) * 4, "prose")["c4_curly_lines"] == 0
+    assert score("if ($a) {$b = {};\n" * 9, "prose")["c4_curly_lines"] == 1
+
+
+ARTICLE = (
+    "A cookie is a small block of data that a server creates and a browser stores. Servers that use cookies can tell "
+    "one visit from the next, which the protocol alone cannot. The name was borrowed from a word for packets that are "
+    "handed on unread. In Europe a directive demands consent before a cookie is set that is not needed for the service."
+)
+GATES = [
+    "We value your privacy.\nWe and our partners store and read information on a device, such as cookies, and process "
+    "personal data with your permission. You may accept or object to it at any time. The choices that you make here "
+    "hold for this site alone and can be changed whenever you come back to it. Nothing is stored before that.",
+    "JavaScript is disabled. This shop shows its goods with scripts, and your browser does not run any. Open the "
+    "settings and allow scripts for this address, then load it again. If nothing changes, look for an extension that "
+    "holds them back, and switch that off. If that fails too, write to the keeper and name the "
+    "browser and its version.",
+    "The page you asked for could not be found. Perhaps it has moved, perhaps it was never there. "
+    "Look at the spelling "
+    "of the address, or go back to where you came from. If a link on one of our pages has led you here, then tell the "
+    "keeper of it, so that it can be mended for those who come after you. We are sorry for the trouble that it made.",
+]
+
+
+def test_an_article_on_cookies_stays_and_pages_that_stand_for_others_go():
+    assert judge(ARTICLE, "prose") is None
+    assert [drop and drop.reason for drop in (judge(gate, "prose") for gate in GATES)] == ["c4_policy_lines"] * 3
+    lesson = "\n".join([GATES[1], PROSE, "He taught JavaScript to boys. They wrote a clock. It showed the hour."])
+    assert judge(lesson, "prose") is None

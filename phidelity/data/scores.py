@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from phidelity.data import phrases
 from phidelity.data.measure import (
     BAD,
     BLANK,
@@ -39,35 +40,16 @@ _CUT_OFF = re.compile(
 _TELLS = 6
 """Blanks in an item of a list from which on it may be a sentence (ours)."""
 _SHORT_LINE = 16
-_POLICY = ("terms of use", "privacy policy", "cookie policy", "uses cookies", "use of cookies", "use cookies")
-"""C4's phrases (arXiv 1910.10683, its code)."""
-_CONSENT = (
-    *("accept all", "reject all", "accept cookies", "cookie settings", "cookie preferences", "manage preferences"),
-    *("manage your choices", "your choices", "strictly necessary", "necessary cookies", "analytics cookies"),
-    *("marketing cookies", "advertising cookies", "third-party cookies", "functional cookies", "our partners"),
-    *("cookie-einstellungen", "cookies akzeptieren", "alle akzeptieren", "alle ablehnen", "verwendet cookies"),
-    *("datenschutzerklärung", "tout accepter", "tout refuser", "utilise des cookies", "politique de confidentialité"),
-    *("aceptar todo", "rechazar todo", "utiliza cookies", "política de privacidad", "política de cookies"),
-    *("accetta tutti", "utilizza i cookie", "файлы cookie", "использует cookie", "политик", "принять все"),
+_GATE, _NOTICE = 200, 20
+"""Words of a page that may stand in place of another, and of a notice that need not speak to its reader (ours)."""
+_FORMULA = re.compile(
+    r"\$\$[^$]{1,2000}\$\$|\$(?<!\\\$)(?![\s$])[^$\n]{1,600}(?<![\s\\])\$(?!\d)"
+    r"|\\\[[^$]{1,2000}?\\\]|\\\([^$\n]{1,600}?\\\)"
+    r"|\\begin\{((?:align|alignat|displaymath|eqnarray|equation|flalign|gather|math|multline)\*?)\}[^$]{1,4000}?\\end\{\1\}"
+    r"|<math>[^<]{1,600}</math>|^```math\n[^`]{1,4000}```",
+    re.MULTILINE,
 )
-"""Phrases of a page that asks for consent to cookies (ours)."""
-_WEAK_SALES = ("discount", "cheap", "bonus", "!!!", "% off", "rabatt", "скидк")
-"""Words that advertise only beside one of the phrases (ours)."""
-_SALES = (
-    *("click here", "limited offer", "order now", "order today", "buy now", "call now", "act now", "free shipping"),
-    *("fast shipping", "shipping worldwide", "no prescription", "best price", "lowest price", "money back"),
-    *("special offer", "save big", "save up to", "satisfaction guaranteed", "risk free", "no risk", "best prices"),
-    *("without a prescription", "online pharmacy", "viagra", "cialis", "discreet pack", "fast delivery", "in stock!"),
-    *("while stocks last", "order your", "online casino", "free spins", "jackpot", "sign up today", "register now"),
-    *("deposit now", "claim your", "free bonus", "welcome bonus", "instant payout", "guaranteed delivery"),
-    *("jetzt bestellen", "jetzt kaufen", "kaufen sie jetzt", "kostenloser versand", "versandkostenfrei"),
-    *("besten preis", "sonderangebot", "klicken sie hier", "geld-zurück", "nur heute", "greifen sie"),
-    *("achetez maintenant", "livraison gratuite", "meilleur prix", "offre spéciale", "cliquez ici", "sans ordonnance"),
-    *("compra ahora", "envío gratis", "mejor precio", "oferta especial", "haz clic aquí", "sin receta"),
-    *("acquista ora", "spedizione gratuita", "frete grátis", "compre agora", "купить сейчас", "бесплатная доставка"),
-    *("лучшая цена", "без рецепта", "онлайн казино", "закажите сейчас"),
-)
-"""Phrases of advertising (ours)."""
+"""Set formulas between dollars, TeX's brackets or environments, a wiki's tags, a fence (ours)."""
 
 
 def n_words(m: Measured) -> float:
@@ -197,11 +179,17 @@ def lorem_ipsum(m: Measured) -> float:
 
 
 def curly_lines(m: Measured) -> float:
-    """Lines with a curly bracket, code and tables with them, over lines (C4 drops a page with any)."""
+    """Lines with a curly bracket outside of set formulas, code and tables with them, over lines (C4 drops any)."""
     if "{" not in m.whole and "}" not in m.whole:
         return 0.0
-    lines = [line for line in m.whole.split("\n") if line and not line.isspace()]
+    text = _FORMULA.sub(_without_formula, m.whole)
+    lines = [line for line in text.split("\n") if line and not line.isspace()]
     return share(sum("{" in line or "}" in line for line in lines), len(lines))
+
+
+def _without_formula(formula: re.Match[str]) -> str:
+    """A sign in its place, where its brackets match: those of a program that has dollars seldom do."""
+    return "$" if formula[0].count("{") == formula[0].count("}") else formula[0]
 
 
 def sentences(m: Measured) -> float | None:
@@ -214,13 +202,22 @@ def sentences(m: Measured) -> float | None:
 
 
 def sentences_beside_policy(m: Measured) -> float | None:
-    """The same outside of lines on cookies, terms and privacy (C4's phrases, ours); nothing where there is none."""
-    asks = "cookie" in m.folded and sum(phrase in m.folded for phrase in _CONSENT) > 1
-    phrases = (*_POLICY, *_CONSENT, "cookie") if asks else _POLICY
-    if not any(phrase in m.folded for phrase in phrases):
+    """The same outside of notices on cookies, terms and privacy (C4's phrases, ours, where they speak to the reader or
+    in few words), of pages up to 200 words also on JavaScript, logins and errors; nothing where there is none."""
+    asks = "cookie" in m.folded and sum(phrase in m.folded for phrase in phrases.CONSENT) > 1
+    told = (*phrases.POLICY, *phrases.CONSENT, "cookie") if asks else phrases.POLICY
+    gate = m.n_words <= _GATE and phrases.NOTICE.search(m.folded)
+    if not gate and not any(phrase in m.folded for phrase in told):
         return None
-    lines = (line for line in m.lines if not any(phrase in line.lower() for phrase in phrases))
+    lines = (line for line in m.lines if not _is_notice(line.lower(), told, bool(gate)))
     return sum(ends_sentence(word) for line in lines for word in line.split())
+
+
+def _is_notice(line: str, told: tuple[str, ...], gate: bool) -> bool:
+    if gate and phrases.NOTICE.search(line):
+        return True
+    short = line.count(" ") < _NOTICE
+    return any(phrase in line for phrase in told) and (short or bool(phrases.ADDRESSES.search(line)))
 
 
 def capital_lines(m: Measured) -> float:
@@ -255,8 +252,8 @@ def newlines(m: Measured) -> float:
 
 def sales(m: Measured) -> float:
     """Phrases of advertising (ours, in seven languages) per hundred words; "cheap" and its like only beside others."""
-    found = sum(map(m.folded.count, _SALES))
-    return 100 * share(found + sum(map(m.folded.count, _WEAK_SALES)), m.n_words) if found else 0.0
+    found = sum(map(m.folded.count, phrases.SALES))
+    return 100 * share(found + sum(map(m.folded.count, phrases.WEAK_SALES)), m.n_words) if found else 0.0
 
 
 def odd_pairs(m: Measured) -> float:

@@ -20,6 +20,12 @@ _CHROME = frozenset(
 """Roles, classes and ids of elements that are furniture."""
 _MENU = re.compile(r"(?!(?:has|with|no|without|is|show|open)[-_])[\w-]+[-_](?:nav|menu|navigation)")
 """Further names of menus, such as sidebar-nav."""
+_CONSENT = re.compile(
+    r"[\w-]*(?:cookie|consent|gdpr)[\w-]*(?:bar|banner|box|dialog|info|layer|law|message|modal|notice|overlay|popup|sdk|wall"
+    r"|window)(?![a-z])[\w-]*|cc-(?:window|banner|revoke)|(?:onetrust|cookiebot|cybotcookiebot|didomi|usercentrics|truste"
+    r"|qc-cmp2?|sp_message)[\w-]*"
+)
+"""Names of what asks for consent to cookies, those of common services among them (ours)."""
 _ENDS = re.compile(r"[.!?؟۔։።](?=\s|$)|[。！？।။។]")
 _PIECE, _TOLD, _MOST = 200, 3, 0.6
 """Characters and sentences of a piece of a page, and the share from which on one is the page itself (ours)."""
@@ -61,4 +67,4 @@ def is_chrome(node: LexborNode, tag: str) -> bool:
 @lru_cache(maxsize=4096)  # pages name the same few things again and again
 def _names_chrome(names: str) -> bool:
     marks = names.lower().split()
-    return not _CHROME.isdisjoint(marks) or any(map(_MENU.fullmatch, marks))
+    return not _CHROME.isdisjoint(marks) or any(_MENU.fullmatch(mark) or _CONSENT.fullmatch(mark) for mark in marks)
