@@ -1,10 +1,11 @@
 import gzip
 import io
+import re
 import zipfile
 
 import pytest
 
-from phidelity.data.formats.blob import Blob, iso_date
+from phidelity.data.formats.blob import Blob, Part, Reject, iso_date
 from phidelity.data.formats.charset import mend
 from phidelity.data.formats.html import html_text, read_html
 from phidelity.data.formats.plain import clean, read_markdown, unwrap
@@ -338,3 +339,60 @@ def test_of_several_dates_the_last_counts():
     front = "---\ndate: 2019/1/1\nlastmod: January 1, 2025\n---\na"
     for name, data in (("a.jsonl", row), ("a.html", page), ("Posts.xml", post), ("a.md", front)):
         assert one(name, data).meta["date"] == "2025-01-01", name
+
+
+def test_a_damaged_record_of_an_archive_costs_itself_only():
+    page = "200 OK\r\nContent-Type: text/html"
+    records = [warc(("response", page, f"<p>Page {n} of the archive.</p>".encode())) for n in range(6)]
+    packed = [gzip.compress(record) for record in records]
+    packed[2] = packed[2][:60] + b"\0" * 20 + packed[2][80:]
+
+    def length(n):
+        return re.sub(rb"Length: \d+", f"Length: {n}".encode(), b"".join(records), count=1)
+
+    damaged = {
+        "packed": (b"".join(packed), [0, 1, 3, 4, 5]),
+        "junk": (records[0] + b"JUNK\r\n\r\n" * 3 + b"".join(records[1:]), [0, 1, 2, 3, 4, 5]),
+        "long": (length("1000000000"), [1, 2, 3, 4, 5]),
+        "longer": (length("300"), [1, 2, 3, 4, 5]),
+        "short": (length("5"), [1, 2, 3, 4, 5]),
+    }
+    for kind, (data, sound) in damaged.items():
+        name = "a.warc.gz" if kind == "packed" else "a.warc"
+        items = [found.item for found in read_file(Blob(name, io.BytesIO(data), len(data)))]
+        assert [item.text for item in items if isinstance(item, Part)] == [f"Page {n} of the archive." for n in sound]
+        assert "damaged" in [item.reason for item in items if isinstance(item, Reject)], kind
+
+
+def test_an_odd_value_of_a_table_costs_its_row_at_most():
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    def rows(table):
+        file = io.BytesIO()
+        parquet.write_table(pyarrow.table(table), file)
+        items = [found.item for found in read_file(Blob("a.parquet", io.BytesIO(file.getvalue())))]
+        return [item.text if isinstance(item, Part) else item.reason for item in items]
+
+    texts = ["one", "two", "three"]
+    raw = pyarrow.array([b"good", b"\xff\xfe", b"better"], pyarrow.binary())
+    broken = pyarrow.Array.from_buffers(pyarrow.string(), 3, raw.buffers())
+    for odd in (
+        pyarrow.array([0, 1_700_000_000_123_456_789, 1], pyarrow.timestamp("ns")),
+        pyarrow.array([0, 10**18, 1], pyarrow.timestamp("us")),
+        pyarrow.array([0, 123_456_789, 1], pyarrow.duration("ns")),
+        broken,
+    ):
+        assert rows({"text": texts, "odd": odd}) == texts, odd.type
+    assert rows({"text": broken}) == ["good", "bad_record", "better"]
+    assert rows({"Text": [text.encode() for text in texts]}) == texts
+
+
+def test_an_answer_of_nought_or_no_is_an_answer():
+    rows = {
+        '{"question": "3-3?", "answer": 0}': "3-3?\n\n0",
+        '{"question": "Is it?", "answer": false}': "Is it?\n\nfalse",
+        '{"question": "Which?", "answers": {"text": ["a", "a", "b"]}}': "Which?\n\na\nb",
+        '{"text": "", "content": "words"}': "words",
+    }
+    assert {row: one("a.jsonl", row).text for row in rows} == rows

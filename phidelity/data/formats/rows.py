@@ -25,18 +25,20 @@ from phidelity.data.formats.blob import (
     last_date,
     read_all,
 )
+from phidelity.data.formats.charset import decode
 from phidelity.data.formats.plain import clean
 
 _TEXTS: tuple[tuple[str, ...], ...] = (
     ("text",),
     ("content",),
-    ("question", "answer"),
+    ("question", "answer", "answers"),
     ("instruction", "input", "output"),
     ("prompt", "completion"),
     ("problem", "solution"),
     ("body",),
 )
-"""Columns whose texts, in this order, make a document; the first row of the list whose first column is there counts."""
+"""Columns whose texts, in this order, make a document; the first row whose first column has a text counts."""
+_COLUMNS = {name for names in _TEXTS for name in names}
 _QUESTIONS = {"question", "instruction", "prompt", "problem"}
 _PASSED = ("url", "license", "language", "title")
 _DATES = (
@@ -123,7 +125,26 @@ def _rows(batch: Any, before: int) -> Iterator[Row | Reject]:
     for place in range(batch.num_rows):
         row, number = batch.slice(place, 1), str(before + place + 1)
         size = row.get_total_buffer_size() if batch.num_rows == 1 else row.nbytes
-        yield Reject("too_large", number, size) if size > MAX_DOCUMENT else Row(row.to_pylist()[0], number)
+        yield Reject("too_large", number, size) if size > MAX_DOCUMENT else _python(row, number, size)
+
+
+def _python(row: Any, number: str, size: int) -> Row | Reject:
+    """A row as Python's own values. One that Python has no value for is left out, where the text does not need it."""
+    arrow = _pyarrow()
+    faults = (ValueError, OverflowError, KeyError, arrow.ArrowException)
+    try:
+        return Row(row.to_pylist()[0], number)
+    except faults:
+        values: dict[str, Any] = {}
+    for name, column in zip(row.schema.names, row.columns, strict=True):
+        try:
+            if arrow.types.is_timestamp(column.type):  # Python's have no nanoseconds
+                column = column.cast(arrow.timestamp("us"), safe=False)
+            values.setdefault(name, column[0].as_py())
+        except faults:
+            if name.lower() in _COLUMNS:
+                return Reject("bad_record", number, size)
+    return Row(values, number)
 
 
 def documents(rows: Callable[[Blob], Iterator[Row | Reject]]) -> Reader:
@@ -175,6 +196,10 @@ def _record(found: Row) -> Part | Reject:
 
 
 def _document(row: Any, locator: str, n_bytes: int) -> Part | Reject:
+    if not isinstance(row, Mapping):
+        return Reject("bad_record", locator, n_bytes)
+    row = {**{str(name).lower(): value for name, value in row.items()}, **row}
+    row |= {name: decode(row[name]) for name in _COLUMNS & row.keys() if isinstance(row[name], bytes)}
     columns = _columns(row)
     if columns is None:
         return Reject("bad_record", locator, n_bytes)
@@ -185,7 +210,7 @@ def _document(row: Any, locator: str, n_bytes: int) -> Part | Reject:
     if columns[0] in _QUESTIONS:
         meta.setdefault("profile", "qa")
         meta.setdefault("group", "acquired")
-    texts = [str(row[name]) for name in columns if row.get(name)]
+    texts = [text for name in columns if (text := _words(row.get(name)))]
     if columns[0] == "instruction" and isinstance(row.get("instances"), list):
         instances = [one for one in row["instances"] if isinstance(one, Mapping)]
         texts += [str(one[side]) for one in instances for side in ("input", "output") if one.get(side)]
@@ -210,7 +235,18 @@ def _is_plain(value: Any) -> bool:
     return isinstance(value, str | bool | int) or (isinstance(value, float) and math.isfinite(value))
 
 
-def _columns(row: Any) -> tuple[str, ...] | None:
-    if not isinstance(row, Mapping):
-        return None
-    return next((names for names in _TEXTS if isinstance(row.get(names[0]), str)), None)
+def _columns(row: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """The columns that make the document: the first with words, else the first that are there at all."""
+    there = [names for names in _TEXTS if isinstance(row.get(names[0]), str)]
+    return next((names for names in there if row[names[0]].strip()), there[0] if there else None)
+
+
+def _words(value: Any) -> str:
+    """A value as text: numbers and truths as JSON has them, lists line by line, each line once."""
+    if isinstance(value, bool | int | float):
+        return json.dumps(value)
+    if isinstance(value, Mapping) and isinstance(value.get("text"), list):
+        value = value["text"]
+    if isinstance(value, list):
+        return "\n".join(dict.fromkeys(map(_words, value)))
+    return str(value or "")

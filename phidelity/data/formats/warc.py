@@ -3,8 +3,8 @@
 Chunked transfer and content encodings are undone here, with a limit on what comes out (FastWARC 2.0.1's own undoing
 ends an archive early, without a word, after some bodies). The charset is decided from the
 bytes, then by the HTTP header, then by the page itself. What is no page (redirects, errors, images) is counted by
-its reason. What comes out of a packed archive is held against what went in, record by record. An archive that ends in
-the middle of a record gives all records before it.
+its reason. What comes out of a packed archive is held against what went in, record by record. A damaged record costs
+itself: reading goes on at the next that begins.
 """
 
 import re
@@ -25,34 +25,88 @@ from phidelity.data.formats.plain import clean
 _META_CHARSET = re.compile(rb"<meta[^>]{0,200}?charset\s*=\s*[\"']?([\w:-]{2,40})", re.IGNORECASE)
 _HEADER_CHARSET = re.compile(r"charset\s*=\s*[\"']?([\w:-]{2,40})", re.IGNORECASE)
 _CHUNK = re.compile(rb"([0-9a-fA-F]{1,7})[^\r\n]{0,200}\r\n")
+_START = re.compile(rb"\x1f\x8b\x08|\nWARC/1\.\d\r?\n")
+_WINDOW, _AHEAD = 1 << 16, 1 << 12
+_RESTARTS = 10_000
+"""Damaged places of an archive after which its rest is given up (ours)."""
+_TYPES = (WarcRecordType.response, WarcRecordType.conversion)
 _PAGES = ("text/html", "application/xhtml")
 
 
 def read_warc(blob: Blob) -> Iterator[Part | Reject]:
-    """The pages of an archive, and a reason for every response that is none."""
-    kinds = WarcRecordType.response | WarcRecordType.conversion
+    """The pages of an archive, and a reason for every response that is none.
+
+    After damage reading goes on at the next record that begins in sight, where the archive can be read twice.
+    """
     stream: Any = blob.stream
-    records = iter(ArchiveIterator(stream, record_types=kinds, parse_http=True, auto_decode="none"))
-    n = unpacked = 0
+    records, at, restarts = _records(stream), 0, _RESTARTS if stream.seekable() and not blob.inside else 0
+    start = n = unpacked = 0
+    is_new = True  # the damage is counted once, however often it is met
     while True:
-        n += 1
+        found: Part | Reject | None = None
         try:
             record = next(records, None)
             if record is None:
                 return
-            unpacked += record.content_length
-            if is_bomb(unpacked, stream.tell()):
-                raise BadFileError("bomb")
-            yield _record(record, str(n))
+            start, is_new = at + record.stream_pos, True
+            if record.record_type in _TYPES:
+                n += 1
+                found, size = _record(record, str(n))
+                unpacked += size
         except (EOFError, ValueError, OSError):
-            yield Reject("damaged", str(n))
-            return
+            found = Reject("damaged", str(n)) if is_new else None
+            is_new = False
+        if is_bomb(unpacked, stream.tell()):
+            raise BadFileError("bomb")
+        if found is not None:
+            yield found
+        if not is_new or (isinstance(found, Reject) and found.reason in ("damaged", "truncated")):
+            restarts -= 1
+            following = _next_start(stream, start + 1) if restarts >= 0 else None
+            if following is None:
+                return
+            stream.seek(following)
+            records, at, start = _records(stream), following, following
 
 
-def _record(record: Any, number: str) -> Part | Reject:
+def _records(stream: Any) -> Iterator[Any]:
+    return iter(ArchiveIterator(stream, parse_http=False, auto_decode="none"))
+
+
+def _next_start(stream: Any, at: int) -> int | None:
+    """Where from here on a record begins, packed or not."""
+    while True:
+        stream.seek(at)
+        data = stream.read(_WINDOW + _AHEAD)
+        for found in _START.finditer(data):
+            if found.start() < _WINDOW and (found[0].startswith(b"\n") or _unpacks(data[found.start() :][:_AHEAD])):
+                return at + found.start() + found[0].startswith(b"\n")
+        if len(data) <= _WINDOW:
+            return None
+        at += _WINDOW
+
+
+def _unpacks(data: bytes) -> bool:
+    """Whether a record comes out of these bytes."""
+    try:
+        return zlib.decompressobj(31).decompress(data, 5) == b"WARC/"
+    except zlib.error:
+        return False
+
+
+def _record(record: Any, number: str) -> tuple[Part | Reject, int]:
+    """What a record gives, and how many bytes it took."""
+    if record.record_type == WarcRecordType.response:
+        record.parse_http(auto_decode="none")
+    declared, data = record.content_length, record.reader.read(MAX_DOCUMENT + 1)
+    return _found(record, number, declared, data), declared if len(data) > MAX_DOCUMENT else len(data)
+
+
+def _found(record: Any, number: str, declared: int, data: bytes) -> Part | Reject:
     url = record.headers.get("WARC-Target-URI", "").strip("<>")
     locator = f"{number} {url}"
-    declared, data = record.content_length, record.reader.read(MAX_DOCUMENT + 1)
+    if b"\r\n\r\nWARC/1." in data:  # its length is not what it says, and others lie in it
+        return Reject("damaged", locator, len(data))
     if len(data) > MAX_DOCUMENT:
         return Reject("too_large", locator, len(data))
     meta = {"url": url, "date": iso_date(record.headers.get("WARC-Date")), "date_from": "WARC-Date"}
