@@ -396,3 +396,20 @@ def test_an_answer_of_nought_or_no_is_an_answer():
         '{"text": "", "content": "words"}': "words",
     }
     assert {row: one("a.jsonl", row).text for row in rows} == rows
+
+
+def test_code_of_a_textbook_keeps_its_lines_and_what_is_raised_stays_so():
+    book = (
+        '<document xmlns="http://cnx.rice.edu/cnxml"><content>'
+        "<para>Write <code>x = 1</code>, 10<sup>-3</sup> of CO<sub>2</sub>.</para>"
+        '<code lang="python">\nif x:\n    y()<newline/>z()\n</code><code display="block">a</code></content></document>'
+    )
+    assert one("index.cnxml", book).text == (
+        "Write `x = 1`, 10⁻³ of CO₂.\n\n```python\nif x:\n    y()\nz()\n```\n\n```\na\n```"
+    )
+    assert (
+        one("s.ptx", "<section><program language='c'>\n  a;\n    b;</program></section>").text == "```c\na;\n  b;\n```"
+    )
+    page = "<p>x<sup>2</sup>, a<sub>i</sub>, 1<sup>st</sup>, <m:math><m:msqrt><m:mn>2</m:mn></m:msqrt></m:math>"
+    assert html_text(page) == "x², a_i, 1st, $\\sqrt{2}$"
+    assert one("a.wiki", "[[a]] x<sup>2</sup>").text == "a x²"

@@ -18,7 +18,7 @@ from phidelity.data.formats.blob import Part, last_date
 from phidelity.data.formats.charset import mend
 from phidelity.data.formats.furniture import is_chrome, is_layout, is_page
 from phidelity.data.formats.mathml import dollars, to_tex
-from phidelity.data.formats.plain import clean
+from phidelity.data.formats.plain import clean, raised
 
 _UNSEEN = {"style", "noscript", "template", "svg", "iframe", "object", "head", "select", "textarea", "audio", "video"}
 _FURNITURE = {"nav", "footer", "form", "button", "dialog", "menu"}
@@ -30,7 +30,8 @@ _BLOCK = {
 }
 _HEADINGS = {"h1", "h2", "h3", "h4", "h5", "h6"}
 _CELLS = {"td", "th"}
-_ACTED = _BLOCK | _CELLS | _UNSEEN | _FURNITURE | {"br", "math", "script", "img"}
+_MATH = {"math", "m:math", "mml:math"}
+_ACTED = _BLOCK | _CELLS | _UNSEEN | _FURNITURE | _MATH | {"br", "script", "img", "sup", "sub"}
 """Elements that mean something to us; of others only the contents are taken."""
 _LEFT = _BLOCK | _CELLS | {"a"}
 """Elements whose end means something."""
@@ -193,13 +194,19 @@ def _enter(node: LexborNode, tag: str, page: _Page) -> bool:
             page.text.append("\n")
         else:
             page.text.append(" ") if page.cells else page.end_block(tight=True)
-    elif tag == "math":
+    elif tag in _MATH:
         page.text.append(_math(node))
         return False
     elif tag == "script":
         kind = node.attributes.get("type") or ""
         if kind.startswith("math/tex"):
             page.text.append(dollars(_inner(node).strip(), display="display" in kind))
+        return False
+    elif tag in ("sup", "sub"):
+        only: Any = node.child
+        if only is None or only.next is not None or only.tag != "-text":
+            return True
+        page.text.append(raised(only.text_content or "", below=tag == "sub"))
         return False
     elif tag == "img":
         page.text.append(_formula_image(node))

@@ -90,7 +90,7 @@ def dollars(tex: str, *, display: bool) -> str:
 
 def _name(element: etree._Element) -> str:
     """The tag without its namespace; "" for comments."""
-    return element.tag.rpartition("}")[2] if isinstance(element.tag, str) else ""
+    return element.tag.rpartition("}")[2].rpartition(":")[2] if isinstance(element.tag, str) else ""
 
 
 def _row(element: etree._Element, depth: int) -> str:

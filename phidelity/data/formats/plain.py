@@ -21,6 +21,9 @@ _COMMENT = re.compile("<!--")
 _FRONT = re.compile(r"\A---\n(.*?)\n---\n", re.DOTALL)
 _FRONT_DATE = re.compile(r"^(date|created|published|updated|modified|lastmod|last_modified): *(.+)$", re.MULTILINE)
 _LINK = re.compile(r"!?\[([^\]\n]{0,150})\]\((?:[^()\n]|\([^()\n]*+\))*+\)|<https?://[^<>\s]+>|https?://\S+")
+_HIGH = "0123456789+-−()="
+_RAISED = str.maketrans(_HIGH, "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁻⁽⁾⁼")
+_LOWERED = str.maketrans(_HIGH, "₀₁₂₃₄₅₆₇₈₉₊₋₋₍₎₌")
 _BOOK_BEGINS = re.compile(r"\*\*\* ?START OF (?:THE|THIS) PROJECT GUTENBERG[^*]*\*\*\*", re.IGNORECASE)
 _BOOK_ENDS = re.compile(
     r"\*\*\* ?END OF (?:THE|THIS) PROJECT GUTENBERG|End of (?:the )?Project Gutenberg", re.IGNORECASE
@@ -33,6 +36,13 @@ def clean(text: str) -> str:
         text = unicodedata.normalize("NFC", mend(text))
     text = _CONTROL.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
     return re.sub(r"\n{3,}", "\n\n", "\n".join(map(str.rstrip, text.split("\n")))).strip("\n")
+
+
+def raised(text: str, *, below: bool = False) -> str:
+    """What stands above or below the line: digits as Unicode has them, a letter after ^ or _, words as they are."""
+    if text and not text.strip(_HIGH):
+        return text.translate(_LOWERED if below else _RAISED)
+    return f"{'_' if below else '^'}{text}" if len(text) == 1 and text.isalpha() else text
 
 
 def enclosed(

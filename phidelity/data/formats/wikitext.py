@@ -7,7 +7,7 @@ import html
 import re
 
 from phidelity.data.formats.blob import Part
-from phidelity.data.formats.plain import clean, enclosed, without
+from phidelity.data.formats.plain import clean, enclosed, raised, without
 
 _KEPT = re.compile(r"<(math|pre|syntaxhighlight|source|code)\b[^<>]*>", re.IGNORECASE)
 _GONE = re.compile(
@@ -22,6 +22,7 @@ _FILES = re.compile(
 _OUTER = re.compile(r"\[(?:https?:)?//[^\s\[\]]++\s*+([^\[\]]*+)\]")
 _HEADING = re.compile(r"^(={1,6})([^\n]*?)\1[ \t]*$", re.MULTILINE)
 _TAIL = {"references", "external links", "see also", "notes", "further reading", "bibliography", "sources", "citations"}
+_HIGH = re.compile(r"<(sup|sub)>([^<>\n]*+)</\1>", re.IGNORECASE)
 _DEEPEST = 40
 """Templates inside one another that are looked for (ours)."""
 
@@ -48,6 +49,7 @@ def read_wikitext(text: str) -> Part:
     for _ in range(3):
         text = _LINK.sub(_linked, text)
     text = _OUTER.sub(r"\1", text).replace("'''", "").replace("''", "")
+    text = _HIGH.sub(lambda found: raised(found[2], below=found[1].lower() == "sub"), text)
     text = _sections("\n".join(_lines(text)))
     text = html.unescape(re.sub(r"<br\s*/?>", "\n", re.sub(r"</?(?!br)[a-zA-Z][^<>\n]*>", "", text)))
     return Part(clean(re.sub(r"\ue000(\d+)\ue001", lambda found: kept[int(found[1])], text)))

@@ -11,10 +11,11 @@ from lxml import etree
 
 from phidelity.data.formats.blob import MAX_ELEMENTS, BadFileError, Blob, Part, Reject, read_all
 from phidelity.data.formats.mathml import dollars, to_tex
-from phidelity.data.formats.plain import clean
+from phidelity.data.formats.plain import clean, raised
 
 Actions = dict[str, str]
-"""Element -> block, line, item, pre, row, cell, skip, math, tex, display, code, quote or break; else running text."""
+"""Element -> block, line, item, pre, row, cell, skip, math, tex, display, code, quote, break, sup or sub; else running
+text."""
 
 _CNXML: Actions = {
     **dict.fromkeys(
@@ -28,6 +29,10 @@ _CNXML: Actions = {
     "entry": "cell",
     "math": "math",
     "newline": "break",
+    "code": "code",
+    "preformat": "pre",
+    "sup": "sup",
+    "sub": "sub",
     "meaning": "line",
 }
 _PRETEXT: Actions = {
@@ -48,6 +53,7 @@ _PRETEXT: Actions = {
     "c": "code",
     "pre": "pre",
     "program": "pre",
+    "console": "pre",
     "q": "quote",
     "choice": "item",
     "block": "item",
@@ -162,16 +168,19 @@ class _Writer:
 
     def _whole(self, element: etree._Element, action: str) -> None:
         """Elements whose contents are one thing."""
-        text = "".join(map(str, element.itertext()))
+        text = _written(element)
         if action == "math":
             parent = element.getparent()
             alone = parent is not None and local(parent) == "equation"
             self.pieces.append(dollars(to_tex(element), display=alone))
-        elif action == "pre":
+        elif action in ("sup", "sub"):
+            self.pieces.append(raised(text, below=action == "sub"))
+        elif not self.cells and text.strip() and (action == "pre" or _is_block(element, text)):
             self.end()
-            self.lines += [_dedented(text), ""]
-        elif action == "code":
-            self.pieces.append(f"`{text.strip()}`")
+            language = element.get("lang") or element.get("language") or ""
+            self.lines += [f"```{language}\n{_dedented(text)}\n```", ""]
+        elif action in ("code", "pre"):
+            self.pieces.append(f"`{' '.join(text.split())}`")
         else:
             self.pieces.append(dollars(" ".join(text.split()), display=action == "display"))
 
@@ -199,7 +208,20 @@ class _Writer:
                 self.end(tight=action != "block")
 
 
-_WHOLE = {"math", "tex", "display", "pre", "code"}
+_WHOLE = {"math", "tex", "display", "pre", "code", "sup", "sub"}
+
+
+def _written(element: etree._Element) -> str:
+    """All text of an element, an element `newline` as what it is called."""
+    pieces = [element.text or ""]
+    for child in element:
+        pieces += ["\n" if local(child) == "newline" else _written(child) if local(child) else "", child.tail or ""]
+    return "".join(pieces)
+
+
+def _is_block(element: etree._Element, text: str) -> bool:
+    """Whether code has lines of its own."""
+    return element.get("display") == "block" or "\n" in text.strip()
 
 
 def _dedented(text: str) -> str:
