@@ -141,6 +141,7 @@ class Worker:
         self._thread: threading.Thread | None = None
         self._is_closing = False
         self._changed = threading.Condition()
+        self._process = os.getpid()
         _WORKERS.add(self)
 
     @property
@@ -150,6 +151,7 @@ class Worker:
 
     def submit(self, sequences: list[Sequence]) -> None:
         """Hand sequences to the engine; starts the thread where none runs."""
+        self._begin_in_child()
         with self._changed:
             if self._is_closing:
                 raise RuntimeError("the engine is closed")
@@ -168,6 +170,7 @@ class Worker:
 
     def close(self) -> None:
         """Cancel what runs, save what is cached, end the thread. Again is fine."""
+        self._begin_in_child()
         with self._changed:
             self._is_closing = True
             thread = self._thread
@@ -255,7 +258,9 @@ class Worker:
 
     def _begin_in_child(self) -> None:
         """After a fork: no thread is here, and an engine that may have been in the middle of a step is of no use."""
-        self._changed = threading.Condition()
+        if self._process == os.getpid():
+            return
+        self._process, self._changed = os.getpid(), threading.Condition()
         self._thread, self.engine, self._inbox = None, None, []
         error = RuntimeError("the process was forked, and the request stayed with its parent")
         self._hand_back(_failed(list(self._live), error))
@@ -278,10 +283,4 @@ def _close_all() -> None:
         worker.close()
 
 
-def _begin_all_in_child() -> None:
-    for worker in list(_WORKERS):
-        worker._begin_in_child()
-
-
 atexit.register(_close_all)
-os.register_at_fork(after_in_child=_begin_all_in_child)
