@@ -262,7 +262,7 @@ def outline(facts: dict[str, Any], indent: str = "") -> Iterator[str]:
             yield f"{indent}{key}"
             yield from (f"{indent}  {_listed(one)}" for one in value)
         elif not isinstance(value, dict):
-            yield f"{indent}{key}: {value!r}" if "\n" in str(value) else f"{indent}{key}: {value}"
+            yield f"{indent}{key}: {value!r}" if "\n" in str(value) else f"{indent}{key}: {_plain(value)}"
         elif indent and not any(isinstance(inner, dict | list) for inner in value.values()):
             yield f"{indent}{key}: {_listed(value)}"
         else:
@@ -271,4 +271,9 @@ def outline(facts: dict[str, Any], indent: str = "") -> Iterator[str]:
 
 
 def _listed(facts: dict[str, Any]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in facts.items())
+    return ", ".join(f"{name} {_plain(value)}" for name, value in facts.items())
+
+
+def _plain(value: Any) -> str:
+    """A value as words: what is in a list beside one another."""
+    return (", ".join(map(str, value)) or "none") if isinstance(value, list | tuple) else str(value)

@@ -13,6 +13,7 @@ from phidelity.pipeline.corpus import corpus
 from phidelity.pipeline.corpus_config import CorpusConfig, corpus_sources
 from phidelity.pipeline.graded import Graded
 from phidelity.pipeline.teaching import thresholds
+from phidelity.pipeline.trace import trace
 from phidelity.records import Document, read_records
 
 GOOD = [
@@ -104,14 +105,15 @@ def read(prompt):
 
 
 def run(config, benchmarks, out, teacher=None):
-    out.mkdir()
+    out.mkdir(parents=True)
     summary = corpus(parse(CorpusConfig, config, "recipe"), benchmarks=benchmarks, seed=0, out=out, teacher=teacher)
     return summary, list(read_records(out / "documents.jsonl.zst", Document))
 
 
 def test_a_teachers_marks_decide_after_every_document_was_scored(root, benchmarks, tmp_path):
     teacher = ScriptedCompleter(lambda prompt, _: read(prompt), name="wise")
-    summary, documents = run(settings(root), benchmarks, tmp_path / "out", teacher)
+    out = tmp_path / "run" / "corpus"
+    summary, documents = run(settings(root), benchmarks, out, teacher)
     quality = summary["quality"]
     assert (quality["by"], quality["is_proxy"], quality["threshold"]) == ("wise", False, 2.5)
     assert quality["documents"] == quality["graded"] == quality["decided"] == 144
@@ -119,15 +121,17 @@ def test_a_teachers_marks_decide_after_every_document_was_scored(root, benchmark
     assert quality["held_out"]["error"] < 0.5 * quality["held_out"]["error_of_mean"]
     assert 65 <= summary["dropped_by_reason"]["ours_quality"] == quality["dropped"] <= 79
     assert summary["read"]["documents"] == summary["kept"]["documents"] + summary["dropped"]["documents"]
-    rows = list(read_records(tmp_path / "out" / "quality_scores.jsonl.zst", Graded))
+    rows = list(read_records(out / "quality_scores.jsonl.zst", Graded))
     assert len(rows) == 144
+    told = trace(tmp_path / "run", rows[0].id)["quality"]
+    assert told == {"rule": "ours_quality", "score": rows[0].quality, "at least": 2.5, "subject": rows[0].subject}
     assert all((row.quality < row.threshold) == bool(row.dropped) for row in rows)
     assert all(document.meta["quality"] >= 2.5 for document in documents)
-    dropped = json.loads((tmp_path / "out" / "dropped.json").read_text())
+    dropped = json.loads((out / "dropped.json").read_text())
     sample = dropped["samples"]["ours_quality"][0]
     assert sample["value"] < sample["threshold"] == 2.5
     assert [row["step"] for row in dropped["steps"]][-2:] == ["quality", "contamination"]
-    assert json.loads((tmp_path / "out" / "quality.json").read_text())["held_out"]["calibration"]
+    assert json.loads((out / "quality.json").read_text())["held_out"]["calibration"]
 
 
 def test_without_a_teacher_a_proxy_is_named_as_one_and_one_kind_teaches_nothing(root, benchmarks, tmp_path):

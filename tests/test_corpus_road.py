@@ -43,6 +43,8 @@ def test_where_nothing_passes_the_message_leads_to_the_funnel_and_other_threshol
         walk(root, tmp_path, "corpus.thresholds={ gopher_words_min = 9999 }")
     place = str(told.value).partition("phi data look ")[2].split()[0]
     for path in (Path(place), tmp_path / "run"):
+        assert ("is not done: the same phi run goes on" in "\n".join(look(path))) == (path.name == "run")
+        assert "x Problem" not in "\n".join(look(path))
         shown = "\n".join(look(path))
         assert "rules" in shown.split("\n\n")[0]
         assert "threshold 9999" in shown
@@ -126,3 +128,8 @@ def test_the_page_of_a_recipe_without_a_model_speaks_of_data_alone(root, tmp_pat
     assert "Not done in this run: <code>" not in page.partition('id="data"')[0]
     assert 'id="training"' not in page
     assert 'id="environment"' in page
+    assert "# Data card" in card
+    assert "arithmetic" not in card
+    assert "Synthetic" not in card
+    assert "hand-written" not in card
+    assert "Personal data replaced: EMAIL " in card

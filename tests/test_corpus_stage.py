@@ -9,7 +9,7 @@ from phidelity.data.rules import decide
 from phidelity.pipeline.corpus import corpus
 from phidelity.pipeline.corpus_config import CorpusConfig, corpus_sources
 from phidelity.pipeline.reading import Scores
-from phidelity.records import Document, read_records
+from phidelity.records import Document, read_records, write_json
 
 PROSE = (
     "The history of the market town begins with a bridge that the miller built over the river {0}. "
@@ -234,8 +234,12 @@ def test_a_root_gives_a_source_for_each_folder_with_its_licence_and_group(benchm
 
 
 def test_a_look_at_the_stage_shows_steps_sources_and_rejects(source, benchmarks, tmp_path):
-    run(CorpusConfig(sources=(str(source),)), benchmarks, tmp_path / "out")
+    summary, _ = run(CorpusConfig(sources=(str(source),)), benchmarks, tmp_path / "out")
+    write_json(tmp_path / "out" / "summary.json", {"summary": {**summary, "held_out": {"poems": 3}}})
     shown = "\n".join(look(tmp_path / "out", n=1))
+    assert f"personal data replaced: {'EMAIL 1' if summary['personal'] else 'none'}" in shown
+    assert "held out of poems, which nothing else counts: an excerpt from the middle of each of 3 documents" in shown
+    assert "more reasons" not in shown
     assert "rules" in shown
     assert "gopher_words_min: 1 documents\ntexts/short.txt (" in shown
     assert ") value 2.0, threshold 50" in shown

@@ -127,3 +127,35 @@ def test_ray_gives_the_same_bytes_on_two_nodes_of_which_one_is_killed(tmp_path, 
         cluster.shutdown()
     found = {k: v for k, v in contents(folder).items() if not k.startswith((".", "plan"))}
     assert found == {name: data for name, data in whole.items() if name != "plan.json"}
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_ctrl_c_ends_busy_and_idle_workers_without_a_word_of_theirs(tmp_path, at_once):
+    tasks = plan(tmp_path / "log", 2)
+    tasks["part-0"]["delay"] = 5
+    write_plan(tmp_path / "stopped", tasks)
+    program = (
+        "from pathlib import Path; from scale_world import squares; from phidelity.data.scale import Crew, run_all\n"
+        "try:\n"
+        f"    print('go', flush=True); run_all(squares, Path({str(tmp_path / 'stopped')!r}), Crew(n_workers=2))\n"
+        "except KeyboardInterrupt:\n"
+        "    print('stopped', flush=True)"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), *filter(None, sys.path)])}
+    child = subprocess.Popen(
+        [sys.executable, "-c", program],
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    assert child.stdout
+    assert child.stdout.readline() == "go\n"
+    until = time.monotonic() + 20
+    while not at_once and not (tmp_path / "stopped" / "part-1").exists() and time.monotonic() < until:
+        time.sleep(0.02)
+    time.sleep(0.1)
+    os.killpg(child.pid, signal.SIGINT)
+    said, wrong = child.communicate(timeout=20)
+    assert (said, wrong) == ("stopped\n", "")

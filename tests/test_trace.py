@@ -12,6 +12,7 @@ from phidelity.pipeline.shards import ShardsConfig, shards
 from phidelity.pipeline.tokenizer import TokenizerConfig, tokenizer
 from phidelity.pipeline.trace import trace
 from phidelity.records import Document, read_records, write_records
+from phidelity.terminal import outline
 from phidelity.tokenizer.bpe import Tokenizer
 
 WORDS = ("wool", "salt", "honey", "ink", "amber", "silk", "tar", "glass")
@@ -114,3 +115,12 @@ def test_what_is_not_there_is_told(road):
         trace(road, "web:99999999")
     with pytest.raises(UserError, match="counted from 0"):
         trace(road, "web:9999/0")
+    with pytest.raises(UserError, match=r"No run .*nix; expected a folder"):
+        trace(road / "nix", "web:1")
+    with pytest.raises(UserError, match="has no finished stage corpus"):
+        trace(road / "tokenizer", "web:1")
+
+
+def test_lists_are_told_as_words():
+    told = {"rules": {"failed": ["a", "b"], "scores": {"x": 1}}, "dropped": {"also": ("c",), "none": []}}
+    assert list(outline(told)) == ["rules", "  failed: a, b", "  scores: x 1", "dropped", "  also: c", "  none: none"]

@@ -35,6 +35,8 @@ def look(path: Path, n: int = 3) -> Iterator[str]:
     if not path.exists():
         raise UserError(f"{path} does not exist; expected a file of records or a folder with some. Check the path.")
     funnel = funnel_file(path)
+    if (path / "corpus.partial").is_dir() and not (path / "corpus").is_dir():
+        yield f"The stage corpus of {path} is not done: the same phi run goes on, or says what is wrong."
     if funnel:
         yield from show_funnel(funnel, n)
     if path.name == "dropped.json":
@@ -42,13 +44,16 @@ def look(path: Path, n: int = 3) -> Iterator[str]:
     if plan := next((one for one in (path / "mixture.json", path / "shards/mixture.json") if one.is_file()), None):
         yield _mixture(plan)
     files = [path] if path.is_file() else sorted([*path.rglob("*.jsonl"), *path.rglob("*.jsonl.zst")])
+    if (path / "corpus").is_dir() or (path / "corpus.partial").is_dir():  # the run's own test problems lie beside
+        files = [file for file in files if file.relative_to(path).parts[0] != "benchmarks"]
     kinds = {file: kind for file in files if (kind := kind_of(file))}
     if not kinds and not funnel and not plan and (shown := _set(path, n)):
         yield from shown
         return
     if not kinds and not funnel and not plan:
         raise UserError(
-            f"{path} holds no records; expected *.jsonl or *.jsonl.zst of documents, chats, pairs or problems."
+            f"{path} holds no records; expected *.jsonl or *.jsonl.zst of documents as the stage corpus writes them "
+            "(id, text, source), chats, pairs or problems. Rows of your own are read by phi run corpus."
         )
     for file, kind in kinds.items():
         yield _count(file, kind)

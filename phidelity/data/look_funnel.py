@@ -11,9 +11,10 @@ from typing import Any
 
 from phidelity.config import UserError
 from phidelity.data.funnel import DROPPED
+from phidelity.data.scale import SUMMARY
 
 _REASONS = 4
-"""Reasons shown of a source and language (ours); dropped.json has all."""
+"""Reasons shown of a language (ours); the line of its source has all."""
 _EXCERPT = 160
 """Characters shown of a reject (ours)."""
 
@@ -31,6 +32,8 @@ def show_funnel(path: Path, n: int) -> Iterator[str]:
         report = json.loads(path.read_text(encoding="utf-8"))
         yield _steps(report)
         yield _sources(report["sources"])
+        if told := _told(path.parent / SUMMARY):
+            yield told
         yield from (_rejects(reason, drawn[:n], report) for reason, drawn in report["samples"].items() if drawn[:n])
     except (ValueError, KeyError, TypeError):
         raise UserError(f"{path} is damaged or of another version. Make it again with --force corpus.") from None
@@ -57,8 +60,9 @@ def _sources(sources: dict[str, Any]) -> str:
 
 def _source_line(name: str, language: str, counts: dict[str, Any]) -> str:
     ranked = sorted(counts["dropped"].items(), key=lambda pair: -pair[1]["documents"])
-    told = [f"{reason} {count['documents']:,}" for reason, count in ranked[:_REASONS]]
-    if len(ranked) > _REASONS:
+    shown = len(ranked) if language == "all" else _REASONS
+    told = [f"{reason} {count['documents']:,}" for reason, count in ranked[:shown]]
+    if len(ranked) > shown:
         told.append(f"{len(ranked) - _REASONS} more reasons")
     read, kept = counts["read"], counts["kept"]
     return (
@@ -67,11 +71,34 @@ def _source_line(name: str, language: str, counts: dict[str, Any]) -> str:
     ).rstrip()
 
 
+def _told(path: Path) -> str:
+    """What the summary of the stage tells besides: personal data, and sources held out; "" before it is there."""
+    if not path.is_file():
+        return ""
+    summary = json.loads(path.read_text(encoding="utf-8"))["summary"]
+    replaced = ", ".join(f"{kind} {n:,}" for kind, n in summary["personal"].items())
+    held_out = [
+        f"held out of {name}, which nothing else counts: an excerpt from the middle of each of {n:,} documents"
+        for name, n in summary["held_out"].items()
+    ]
+    return "\n".join([f"personal data replaced: {replaced or 'none'}", *held_out])
+
+
+def _decided(sample: dict[str, Any]) -> str:
+    """The value that decided and the threshold; of an evaluation problem the words that are common."""
+    if sample["value"] is None:
+        return ""
+    if sample["step"] == "contamination":
+        return f" {sample['threshold']} in common: {sample['value']}"
+    if isinstance(sample["value"], str) and sample["threshold"] is None:
+        return f" {sample['value']}"
+    return f" value {sample['value']}" + ("" if sample["threshold"] is None else f", threshold {sample['threshold']}")
+
+
 def _rejects(reason: str, drawn: list[dict[str, Any]], report: dict[str, Any]) -> str:
     lines = [f"--- {reason}: {report['dropped_by_reason'][reason]:,} documents"]
     for sample in drawn:
-        decided = "" if sample["value"] is None else f" value {sample['value']}"
-        decided += "" if sample["threshold"] is None else f", threshold {sample['threshold']}"
+        decided = _decided(sample)
         also = f"; also {', '.join(sample['also'])}" if sample["also"] else ""
         against = f"; against {sample['against'][:_EXCERPT]}" if sample["against"] else ""
         lines.append(f"{sample['id']} ({sample['language'] or 'no language'}){decided}{also}{against}")

@@ -5,7 +5,7 @@ unique (phi-4 §3.2, Table 5, whose epochs recompute from a budget of 10T). Repe
 and bounds by taste; here the bound is a number, and a mixture beyond it is refused with what is missing.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from phidelity.config import UserError
@@ -140,7 +140,13 @@ def remarks(facts: Mapping[str, Any]) -> list[str]:
         f"{group} has no tokens: its share of {share:.1%} went to the others in proportion"
         for group, share in facts.get("absent", {}).items()
     ]
+    told += [
+        f"{group} holds {n:,} tokens and has no share (shards.shares): nothing is trained on them"
+        for group, n in facts.get("unique_tokens", {}).items()
+        if n and group in PHI4_SHARES and group not in [row["group"] for row in facts["groups"]]
+    ]
     rows = [row for row in facts["groups"] if row["unique"]]
+    n_before = len(told)
     for row in rows:
         if row["epochs"] < 1 - UNUSED:
             first = max(rows, key=lambda other: other["epochs"])
@@ -149,12 +155,22 @@ def remarks(facts: Mapping[str, Any]) -> list[str]:
                 f"{1 - row['epochs']:.1%} of the {row['unique']:,} tokens of {row['group']} go unused: "
                 + (
                     f"{first['group']} has only {first['unique']:,} for its share of {first['share']:.1%}, and is not "
-                    f"repeated more than {facts['max_epochs']:g} times; lower that share (shards.shares) or add to it"
+                    f"repeated more than {facts['max_epochs']:g} times; lower that share or add to it"
                     if spent
                     else f"its share of {row['share']:.1%} of {facts['tokens']:,} tokens takes no more"
                 )
             )
+    if len(told) > n_before and len(rows) > 1:
+        told.append(f"all groups are read equally often with --set 'shards.shares={{ {_even(rows)} }}'")
     return told
+
+
+def _even(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The shares in thousandths that groups have by their tokens alone, as TOML; none has less than one."""
+    total = sum(row["unique"] for row in rows)
+    parts = {row["group"]: max(1, round(1000 * row["unique"] / total)) for row in rows}
+    parts[max(parts, key=parts.__getitem__)] += 1000 - sum(parts.values())
+    return ", ".join(f"{group} = {part / 1000:g}" for group, part in parts.items())
 
 
 def check_groups(groups: Iterable[str]) -> None:

@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -177,8 +178,12 @@ def _local(work: Work, folder: Path, left: Mapping[str, Any], n_workers: int) ->
         return
     context = get_context("forkserver")
     context.set_forkserver_preload(["__main__", work.__module__])
-    with ProcessPoolExecutor(min(n_workers, len(left)), context, _end_with_parent) as pool:
-        futures = [pool.submit(do, work, folder, name, argument) for name, argument in left.items()]
+    with ProcessPoolExecutor(min(n_workers, len(left)), context, _begin_work) as pool:
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # so that workers begin deaf to it
+        try:
+            futures = [pool.submit(do, work, folder, name, argument) for name, argument in left.items()]
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
         try:
             for future in as_completed(futures):
                 future.result()
@@ -193,8 +198,10 @@ def _local(work: Work, folder: Path, left: Mapping[str, Any], n_workers: int) ->
             raise
 
 
-def _end_with_parent() -> None:
-    """Let this worker end when the process that started it does, even by kill -9."""
+def _begin_work() -> None:
+    """Let this worker end when the process that started it does, even by kill -9, and at Ctrl-C without a word."""
+    signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
     parent = parent_process()
     assert parent is not None
 

@@ -127,7 +127,8 @@ def sources_below(root: Path, ignore: Sequence[str] = ()) -> list[Source]:
 
 def empty_below(root: Path, ignore: Sequence[str] = ()) -> list[str]:
     """The folders in `root` that hold no file and so are no sources."""
-    shown = (path for path in sorted(root.iterdir()) if not (is_left_out(path.name, ignore) or path.is_symlink()))
+    there = sorted(root.iterdir()) if root.is_dir() else []
+    shown = (path for path in there if not (is_left_out(path.name, ignore) or path.is_symlink()))
     return [path.name for path in shown if path.is_dir() and _is_empty(path, ignore)]
 
 

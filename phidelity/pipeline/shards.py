@@ -157,11 +157,11 @@ def _plan(config: ShardsConfig, unique: dict[str, int], foreign: dict[str, int])
         check_epochs(portions, config.max_epochs)
     told = described(shares, unique, tokens, config.max_epochs, foreign)
     told["absent"] = {group: share for group, share in config.shares.items() if share and group not in shares}
+    told["unique_tokens"] = unique
     for remark in remarks(told):
         log.warning("shards: %s", remark)
     return {
         **told,
-        "unique_tokens": unique,
         "foreign_tokens": foreign,
         "shares": shares,
         "epochs": {row["group"]: row["epochs"] for row in told["groups"]},

@@ -19,9 +19,11 @@ from phidelity.config import UserError
 from phidelity.data.loader import PackedGroup, open_packed
 from phidelity.data.rules import RULES
 from phidelity.data.shards import Shard, document_ids, document_places, groups, open_shard
+from phidelity.pipeline.graded import GRADES, Graded
 from phidelity.pipeline.likeness import CLUSTERS
 from phidelity.pipeline.manifest import read_manifest
 from phidelity.pipeline.reading import DECISIONS, DOCUMENTS, SCORES, Decision, Scores, stretches
+from phidelity.pipeline.teaching import RULE
 from phidelity.records import Document, read_records
 from phidelity.tokenizer.bpe import Tokenizer
 
@@ -34,6 +36,8 @@ def trace(run: Path, what: str, *, held_out: bool = False) -> dict[str, Any]:
 
     `held_out` looks among the validation shards. What is not there is a `UserError`.
     """
+    if not run.is_dir():
+        raise UserError(f"No run {run}; expected a folder that phi run made. Check the path.")
     folder = run / "shards" / "validation" if held_out else run / "shards"
     named = re.fullmatch(r"(\w+):(\d+)(?:/(\d+))?", what)
     if named and named[1] in groups(folder):
@@ -113,10 +117,13 @@ def _of_document(run: Path, name: str) -> dict[str, Any]:
                     return _told(run, stage, document)
     if dropped := _first(run / "corpus" / DECISIONS, Decision, name):
         return {"dropped": dropped.model_dump(exclude_defaults=True), **_judged(run, name)}
-    known = ", ".join(groups(run / "shards")) if (run / "shards").is_dir() else "none"
+    if not any((run / stage / DOCUMENTS).exists() for stage in ("corpus", "synthetic")):
+        raise UserError(f"{run} has no finished stage corpus: nothing can be traced yet. See phi status {run}.")
+    known = ", ".join(groups(run / "shards")) if (run / "shards").is_dir() else ""
+    tokens = f"with a group of: {known}" if known else "once the stage shards, which is missing here, is done"
     raise UserError(
         f"{name!r} is neither a document that {run} read nor a token; expected a document's id, GROUP:OFFSET, or "
-        f"GROUP:ROW/POSITION with a group of: {known}."
+        f"GROUP:ROW/POSITION {tokens}."
     )
 
 
@@ -145,6 +152,9 @@ def _judged(run: Path, name: str) -> dict[str, Any]:
             "failed": [one for one in (scores.dropped, *scores.also) if one],
             "scores": {rule: {"score": value, **kept_while.get(rule, {})} for rule, value in scores.scores.items()},
         }
+    if (grade := _first(run / "corpus" / GRADES, Graded, name)) and grade.quality is not None:
+        decided = {"at least": grade.threshold} if grade.threshold is not None else {"decides": "nothing in this group"}
+        told["quality"] = {"rule": RULE, "score": grade.quality, **decided, "subject": grade.subject or "not told"}
     for cluster in _clusters(run / "corpus" / CLUSTERS):
         if name == cluster["kept"] or any(name == one["id"] for one in cluster["dropped"]):
             told["cluster"] = cluster
