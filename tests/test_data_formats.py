@@ -413,3 +413,76 @@ def test_code_of_a_textbook_keeps_its_lines_and_what_is_raised_stays_so():
     page = "<p>x<sup>2</sup>, a<sub>i</sub>, 1<sup>st</sup>, <m:math><m:msqrt><m:mn>2</m:mn></m:msqrt></m:math>"
     assert html_text(page) == "x², a_i, 1st, $\\sqrt{2}$"
     assert one("a.wiki", "[[a]] x<sup>2</sup>").text == "a x²"
+
+
+def test_directives_of_rst_keep_what_they_hold():
+    text = """
+.. py:function:: open(path, mode)
+
+   Opens a file, and gives a handle
+   to it.
+
+   .. versionchanged:: 3.9
+      It works.
+
+.. list-table:: Prices
+   :header-rows: 1
+
+   * - Treat
+     - Price
+   * - Albatross
+       bird
+     - 2.99
+
+.. csv-table::
+   :header: "A","B"
+
+   "1","2"
+
+.. code-block:: c
+
+   std::
+     x;
+
+.. math:: E = mc^2
+
+.. |it| replace:: this
+
++-----+-----+
+| a   | b   |
++=====+=====+
+| one | two |
++-----+-----+
+
+=====  =====
+C      D
+=====  =====
+False  True
+       too
+=====  =====
+
+And |it|, :math:`a < b`.
+"""
+    assert one("a.rst", text).text == (
+        "open(path, mode)\n\nOpens a file, and gives a handle\nto it.\n\n3.9\n\nIt works.\n\nPrices\n\nTreat | Price\n"
+        "Albatross bird | 2.99\n\nA | B\n1 | 2\n\n    std::\n      x;\n\n$$E = mc^2$$\n\na | b\none | two\n\n"
+        "C | D\nFalse | True too\n\nAnd this, $a < b$."
+    )
+
+
+def test_mediawiki_sections_told_in_sentences_stay_and_files_of_any_language_go():
+    text = (
+        "{{x}}[[Vitamin]] C.\n== Sources ==\nThe richest of all [[diet|dietary]] sources are fruit.\n"
+        "[[Категория:Витамины]] [[Файл:x.jpg|thumb|описание]] [[Xyz:a.png|b]]\n[[Alien: Covenant]]\n"
+        "== Notes ==\n* a list.\n"
+    )
+    assert one("a.txt", text).text == (
+        "Vitamin C.\n\nSources\n\nThe richest of all dietary sources are fruit.\n\nAlien: Covenant"
+    )
+    script = "if [[ -f x ]]; then\n  y=${x[[:alpha:]]}\nfi\n{{ name }}"
+    assert one("a.txt", script).text == script
+
+
+def test_comments_in_code_of_markdown_stay():
+    text = "A `<!-- b -->` <!-- c -->d\n\n```html\n<!-- e -->\n```\n<!--\nf -->"
+    assert read_markdown(text).text == "A `<!-- b -->` d\n\n```html\n<!-- e -->\n```"

@@ -17,7 +17,8 @@ _NARROWEST = 45
 """Characters; shorter lines were ended on purpose (ours)."""
 _CODE = re.compile(r"^\s*(>>>|\.\.\. )|\s#\s|^\w+ = |^[\w.]+\([^)]*\)$")
 _ITEM = re.compile(r"^\s*([*+-]|\d{1,3}[.)])\s+")
-_COMMENT = re.compile("<!--")
+_COMMENT = re.compile(r"<!--|^ {0,3}(?P<fence>`{3,8}|~{3,8})|`[^`\n]+`", re.MULTILINE)
+"""A comment, or code that may hold one."""
 _FRONT = re.compile(r"\A---\n(.*?)\n---\n", re.DOTALL)
 _FRONT_DATE = re.compile(r"^(date|created|published|updated|modified|lastmod|last_modified): *(.+)$", re.MULTILINE)
 _LINK = re.compile(r"!?\[([^\]\n]{0,150})\]\((?:[^()\n]|\([^()\n]*+\))*+\)|<https?://[^<>\s]+>|https?://\S+")
@@ -119,7 +120,7 @@ def read_markdown(text: str) -> Part:
     """Markdown as it stands, without front matter and comments; the share of its characters in links beside."""
     text = text.replace("\r\n", "\n")
     front = _FRONT.match(text)
-    body = clean(without(text[front.end() :] if front else text, _COMMENT, lambda found: "-->"))
+    body = clean(replaced(text[front.end() :] if front else text, _COMMENT, _comment_until, _uncommented, re.MULTILINE))
     linked = sum(match.end() - match.start() for match in _LINK.finditer(body))
     meta: dict[str, Any] = {"link_share": round(linked / max(1, len(body)), 4)}
     if front and (title := re.search(r"^title: *(.+)$", front[1], re.MULTILINE)):
@@ -127,6 +128,14 @@ def read_markdown(text: str) -> Part:
     said = _FRONT_DATE.findall(front[1]) if front else []
     meta |= last_date((f"front matter: {name}", date.strip("\"' ")) for name, date in said)
     return Part(body, meta=meta)
+
+
+def _comment_until(found: re.Match[str]) -> str:
+    return rf"^ {{0,3}}{found['fence']}" if found["fence"] else "-->" if found[0] == "<!--" else ""
+
+
+def _uncommented(found: re.Match[str], inner: str) -> str:
+    return "" if found[0] == "<!--" else found[0] + inner
 
 
 def read_code(text: str) -> Part:

@@ -17,11 +17,35 @@ _GONE = re.compile(
 _INNER = re.compile(r"\{\{(?:[^{}]|\{(?!\{)|\}(?!\}))*\}\}")
 _LINK = re.compile(r"\[\[([^\[\]|]*)(?:\|([^\[\]]*))?\]\]")
 _FILES = re.compile(
-    r"^:?(?:file|image|category|datei|bild|kategorie|fichier|catégorie|archivo|categoría)\s*:", re.IGNORECASE
+    r"^:?(?:file|image|category|datei|bild|kategorie|fichier|catégorie|archivo|categoría|файл|категория|ファイル|plik"
+    r"|kategoria|immagine|categoria|ficheiro|bestand|categorie|文件|分类|파일|분류|ملف|تصنيف)\s*:"
+    r"|:[^:]*\.(?:jpe?g|png|svg|gif|webp|webm|og[gv]|pdf|tiff?)$",
+    re.IGNORECASE,
 )
+_SPACE = re.compile(r"[^\W\d_]+:\S")
+"""A page of another space than that of articles, such as a category in any language; titles have a blank there."""
 _OUTER = re.compile(r"\[(?:https?:)?//[^\s\[\]]++\s*+([^\[\]]*+)\]")
 _HEADING = re.compile(r"^(={1,6})([^\n]*?)\1[ \t]*$", re.MULTILINE)
-_TAIL = {"references", "external links", "see also", "notes", "further reading", "bibliography", "sources", "citations"}
+_TAIL = {
+    *("references", "external links", "see also", "notes", "further reading", "bibliography", "sources", "citations"),
+    *(
+        "einzelnachweise",
+        "weblinks",
+        "literatur",
+        "siehe auch",
+        "quellen",
+        "références",
+        "liens externes",
+        "voir aussi",
+    ),
+    *("notes et références", "bibliographie", "referencias", "enlaces externos", "véase también", "bibliografía"),
+    *("note", "collegamenti esterni", "bibliografia", "voci correlate", "przypisy", "linki zewnętrzne", "примечания"),
+    *("ссылки", "литература", "см. также", "脚注", "外部リンク", "参考文献", "関連項目", "参考资料", "外部链接"),
+}
+"""Titles of sections that list references, and go unless a line that is no item of a list ends as a sentence does."""
+_TOLD = re.compile(r"^(?!- |\s)[^\n]{20,}[.!?。！？]$", re.MULTILINE)
+_TARGET = re.compile(r"\[\[\w[^\[\]\n]*\]\]")
+_TEMPLATE = re.compile(r"\{\{\w")
 _HIGH = re.compile(r"<(sup|sub)>([^<>\n]*+)</\1>", re.IGNORECASE)
 _DEEPEST = 40
 """Templates inside one another that are looked for (ours)."""
@@ -30,7 +54,9 @@ _DEEPEST = 40
 def is_wikitext(text: str) -> bool:
     """Whether a text without a telling suffix is MediaWiki's: links in double brackets, and headings or templates."""
     head = text[:20_000]
-    return head.count("[[") * 2000 > len(head) and ("}}" in head or bool(_HEADING.search(head)))
+    if head.count("[[") * 2000 <= len(head) or not (_TEMPLATE.search(head) or _HEADING.search(head)):
+        return False
+    return len(_TARGET.findall(head)) * 2000 > len(head)
 
 
 def read_wikitext(text: str) -> Part:
@@ -70,7 +96,9 @@ def _hold(name: str, inner: str, kept: list[str]) -> str:
 
 def _linked(found: re.Match[str]) -> str:
     target, words = found[1], found[2]
-    return "" if _FILES.match(target) else words.rpartition("|")[2] if words is not None else target
+    if _FILES.search(target) or (words is None and _SPACE.match(target)):
+        return ""
+    return words.rpartition("|")[2] if words is not None else target
 
 
 def _lines(text: str) -> list[str]:
@@ -102,6 +130,6 @@ def _sections(text: str) -> str:
     parts = _HEADING.split(text)
     kept = [parts[0]]
     for title, body in zip(parts[2::3], parts[3::3], strict=True):
-        if title.strip().lower() not in _TAIL and body.strip():
+        if body.strip() and (title.strip().lower() not in _TAIL or _TOLD.search(body)):
             kept.append(f"\n{title.strip()}\n{body}")
     return "".join(kept)
