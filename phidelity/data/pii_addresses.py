@@ -33,13 +33,22 @@ _DOMAINS = frozenset(
 """Last parts of a domain of more than two letters; any two letters are a country's."""
 
 _AT = re.compile(r"@|[\[({<](?:at|AT)[\])}>]")
-_LOCAL = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._%+-]{0,62}[A-Za-z0-9_%+-])?\Z")
+_LOCAL = re.compile(
+    r"(?:[A-Za-z0-9\u00c0-\u024f](?:[A-Za-z0-9._%+\u00c0-\u024f-]{0,62}[A-Za-z0-9_%+\u00c0-\u024f-])?"
+    r"|\{(?=[\w.-])[\w.,;| -]{1,62}\})\Z"
+)
+"""One name, or several of one host between brackets."""
 _HOST = re.compile(
     r" ?(?:[^\W_](?:[\w-]{0,61}[^\W_])?(?:\.| ?[\[({<](?:dot|DOT)[\])}>] ?))+"
-    r"([A-Za-z]{2,24}|[^\W\d_A-Za-z]{2,24})(?![A-Za-z0-9_(\[]|\.\w)"
+    r"([A-Za-z]{2,24}|[^\W\d_A-Za-z]{2,24})(?![A-Za-z0-9]|_\w|\.\w)"
 )
 _SPELT = re.compile(r"\b[A-Za-z0-9._%+-]{1,64} AT [A-Za-z0-9-]+(?: DOT [A-Za-z0-9-]+)* DOT ([A-Za-z]{2,24})\b")
 """With the signs as words in capitals."""
+_SAID = re.compile(
+    r"\b[a-z0-9._%+-]{2,64} at (?!(?:an?|the|this|that|every|each|which|one|my|our|your) )[a-z0-9-]{2,63}"
+    r"(?: dot [a-z0-9-]{1,63}){0,3}? dot (?:com|org|net|edu|gov|info|de|co dot uk|ac dot uk)\b"
+)
+"""With the signs as words in small letters: only of the commonest domains."""
 _LISTED = re.compile(r"<([A-Za-z0-9._%+-]{1,64} at (?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,24})>")
 """As list archives write it."""
 _REMOTE = re.compile(r":[\w~./-]*(?:/|\.git)")
@@ -58,16 +67,20 @@ def emails(text: str) -> Iterator[tuple[int, int]]:
         yield match.span(1)
     if " DOT " in text:
         yield from (match.span() for match in _SPELT.finditer(text) if _is_last(match[1].lower()))
+    if " dot " in text:
+        yield from (match.span() for match in _SAID.finditer(text))
 
 
 def _is_mail(local: str, host: re.Match[str], text: str) -> bool:
-    """Whether the host is one, and the whole no remote such as git@host.org:repository."""
+    """Whether the host is one, and the whole no remote (git@host.org:repository), no call and no release (a@v1.de)."""
     last = host[1].lower()
     remote = local in ("git", "hg", "svn") or _REMOTE.match(text, host.end(), host.end() + 80)
     file = last in _SUFFIXES and host[0].count(".") == 1
-    return _is_last(last) and not remote and not file
+    called = text.startswith(("(", "["), host.end()) and len(last) < 3
+    return _is_last(last) and not (remote or file or called or _RELEASE.match(host[0]))
 
 
+_RELEASE = re.compile(r"v\d")
 _SUFFIXES = frozenset(["py", "js", "ts", "sh", "so", "rb", "vb", "cs", "cc", "hs", "kt", "ps", "gz", "xz"])
 """Ends of file names; a country's where a name stands below another, as in example.com.py."""
 
@@ -80,7 +93,9 @@ _V4 = re.compile(r"\d(?<![\w.].)(?<![A-Za-z]/.)(?<![0-9.]-.)\d{0,2}\.\d{1,3}\.\d
 _PORT = re.compile(r":\d{2,5}\b")
 _V6 = re.compile(r"[23](?<![\w:.].)[0-9A-Fa-f]{3}:(?:[0-9A-Fa-f]{0,4}:){1,6}[0-9A-Fa-f]{0,4}(?![\w:]|\.\d)")
 _NUMBERED = re.compile(
-    r"(?<![A-Za-z])(?:version|release|revision|section|chapter|build|update|article|clause|ver|rev|v|§)s?[ .:=-]*\Z",
+    r"(?<![A-Za-z])(?:version|release|revision|section|chapter|build|update|article|clause|ver|rev|v|§|kernel|jdk|jre"
+    r"|java|openjdk|firmware|driver|sdk|runtime|assembly|package|patch|plugin|linux|windows|android|chrome|firefox)s?"
+    r"[ .:=-]*\Z",
     re.IGNORECASE,
 )
 _ADDRESSED = re.compile(

@@ -21,7 +21,7 @@ _PREFIXED = (
     ("xapp-", "[A-Za-z0-9-]{10,250}"),
     ("whsec_", "[A-Za-z0-9+/]{24,100}"),
     ("ATATT", "[A-Za-z0-9_=-]{20,300}"),
-    ("sk-", "(?:proj-|ant-)?(?=[A-Za-z0-9_-]{0,200}?[0-9])[A-Za-z0-9_-]{20,}"),
+    ("sk-", "(?:proj-|ant-)?(?=(?:[A-Za-z_-]{0,80}[0-9]){3})[A-Za-z0-9_-]{20,}"),
     ("sk_live_", "[A-Za-z0-9]{16,}"),
     ("sk_test_", "[A-Za-z0-9]{16,}"),
     ("rk_live_", "[A-Za-z0-9]{16,}"),
@@ -33,6 +33,10 @@ _PREFIXED = (
     ("hf_", "[A-Za-z0-9]{30,}"),
     ("SG.", r"[A-Za-z0-9_-]{16,100}+\.[A-Za-z0-9_-]{16,}"),
     ("dop_v1_", "[0-9a-f]{64}"),
+    ("gsk_", "[A-Za-z0-9]{40,}"),
+    ("xai-", "[A-Za-z0-9]{40,}"),
+    ("nvapi-", "[A-Za-z0-9_-]{40,}"),
+    ("glsa_", "[A-Za-z0-9_]{32,}"),
     ("shpat_", "[0-9a-fA-F]{32}"),
 )
 """How the keys of well-known services begin and go on."""
@@ -43,13 +47,15 @@ _KEYS = [
 _FRAME = re.compile(r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY(?: BLOCK)?-----[\s\S]{20,8000}?-----END [A-Z ]*-----")
 _ASSIGNED = re.compile(r"[=:]>? {0,3}[\"']?([A-Za-z0-9+/_-]{20,200}={0,2})(?![\w(.])")
 _NAMED = re.compile(
-    r"(?:api[_-]?key|secret|token|passw(?:or)?d|access[_-]?key|auth)[\w-]{0,20}[\"']? {0,3}\Z", re.IGNORECASE
+    r"(?:api[_-]?key|secret|token|passw(?:or)?d|access[_-]?key|auth|(?-i:[A-Z]_KEY))[\w-]{0,20}[\"']? {0,3}\Z",
+    re.IGNORECASE,
 )
 
 
 _AWS = r"(?i:secret_?(?:access_?)?key)[\"']? {0,3}[=:]>? {0,3}[\"']?([A-Za-z0-9/+]{40})(?![A-Za-z0-9/+=])"
 _PASSWORD = (
-    r"[Pp]assw(?:or)?d[\"']? {0,2}[=:] {0,2}[\"']?((?=[^\s\d]{0,40}\d)(?=\S{0,40}?[A-Za-z])"
+    r"(?:[Pp]assw(?:or)?d|PASSW(?:OR)?D|[Pp]wd|PWD|[Pp]assphrase|PASSPHRASE)[\"']? {0,2}[=:] {0,2}[\"']?"
+    r"((?=[^\s\d]{0,40}\d)(?=\S{0,40}?[A-Za-z])"
     r"[^\s\"'(){}<>,;\[]{6,64})(?![(\w])"
 )
 _SAID = (
@@ -59,7 +65,8 @@ _SAID = (
     ("api/webhooks/", re.compile(r"(https://(?:\w+\.)?discord(?:app)?\.com/api/webhooks/\d{5,30}/[\w-]{30,120})")),
     ("earer ", re.compile(r"\b[Bb]earer {1,3}((?=[A-Za-z._~+/-]{0,80}\d)[A-Za-z0-9._~+/-]{20,2000}={0,2})")),
     ("://", re.compile(r"://([^\s/:@\"'<>]{1,64}:[^\s/@\"'<>]{3,128})@[\w\[]")),
-    ("assw", re.compile(_PASSWORD)),
+    *((words, re.compile(_PASSWORD)) for words in ("passw", "passphrase", "pwd")),
+    ("curl ", re.compile(r"curl [^\n]{0,200}?(?:-u|--user) ?[\"']?([\w.@-]{1,64}:[^\s\"':$<{]{4,64})")),
     ("SECRET", re.compile(r"\w*SECRET\w* {0,3}[=:] {0,3}[\"']((?=[^\"'\n]{0,99}[!#$%^&*@])[^\"'\s]{20,200})[\"']")),
 )
 """What names itself: the words that must be there, and the form."""
@@ -74,8 +81,9 @@ def keys(text: str) -> Iterator[tuple[int, int]]:
             yield from (match.span() for match in form.finditer(text))
     if "PRIVATE KEY" in text:
         yield from (match.span() for match in _FRAME.finditer(text))
+    folded = text.lower()
     for words, form in _SAID:
-        if words in (text.lower() if words == "secret" else text):
+        if words in (folded if words.islower() else text):
             yield from (match.span(1) for match in form.finditer(text))
     for match in _ASSIGNED.finditer(text):
         before = text[max(0, match.start() - 48) : match.start()]
