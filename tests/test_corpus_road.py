@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,11 @@ from corpus_world import write_recipe, write_sources
 
 from phidelity.config import UserError
 from phidelity.data.look import look
+from phidelity.data.sources import Source, read_source
 from phidelity.pipeline.recipe import load_recipe
 from phidelity.pipeline.run import run
+from phidelity.pipeline.trace import trace
+from phidelity.records import Document
 
 WANTED = "shards.shares={ web = 0.5, acquired = 0.5 }"
 
@@ -133,3 +137,38 @@ def test_the_page_of_a_recipe_without_a_model_speaks_of_data_alone(root, tmp_pat
     assert "Synthetic" not in card
     assert "hand-written" not in card
     assert "Personal data replaced: EMAIL " in card
+
+
+def test_rows_say_why_they_are_no_documents_and_a_column_may_be_named(tmp_path):
+    root = write_sources(tmp_path / "root", 1, 8)
+    lines = [{"document": "x"}, {"messages": []}, ["x"]]
+    text = "\n".join(map(json.dumps, lines)) + "\n{torn\n"
+    (root / "rows.jsonl").write_text(text)
+    (root / "rows.txt.gz").write_bytes(b"\x1f\x8b\x08 and nothing")
+    out = walk(root, tmp_path)
+    gone = {number: trace(out, f"rows.jsonl#{number}")["dropped"]["value"] for number in (1, 2, 3, 4)}
+    assert gone[1].startswith("no text in a column text, content, question,")
+    assert gone[1].endswith("; found: document")
+    assert gone[2] == "a chat (messages), which is no document"
+    assert gone[3] == "no record of columns"
+    assert gone[4].startswith("no JSON: Expecting property name")
+    assert trace(out, "rows.txt.gz")["dropped"]["value"]
+    assert "found: document" in "\n".join(look(out, n=5))
+    assert "found: document" in (out / "report.html").read_text()
+    named = Source("rows", str(root / "rows.jsonl"), columns=("document",))
+    assert [one.text for one in read_source(named) if isinstance(one, Document)] == ["x"]
+
+
+def test_documents_of_a_licence_that_is_not_wanted_go_for_it(tmp_path):
+    root = write_sources(tmp_path / "root", 2, 8)
+    (root / "source-1" / "SOURCE.txt").write_text("licence: CC BY-NC 4.0\n")
+    out = walk(root, tmp_path, "corpus.without_licenses=['*by-nc*']")
+    report = json.loads((out / "corpus" / "dropped.json").read_text())
+    assert report["sources"]["source-1"]["kept"]["documents"] == 0
+    assert report["sources"]["source-0"]["kept"]["documents"] > 0
+    sample = report["samples"]["license"][0]
+    assert (sample["value"], sample["threshold"], sample["step"]) == ("CC BY-NC 4.0", "not *by-nc*", "license")
+    assert [row["step"] for row in report["steps"]][:4] == ["read", "date", "license", "rules"]
+    shutil.rmtree(out)
+    with pytest.raises(UserError, match=r"No document of source-0, source-1 is left; .* license, "):
+        walk(root, tmp_path, "corpus.licenses=['mit', '*apache*']")

@@ -44,7 +44,7 @@ class Count(NamedTuple):
         return Count(self.documents + 1, self.bytes + n_bytes)
 
 
-STEPS = ("read", "date", "rules", "budget", "exact", "near", "repeats", "quality", "contamination")
+STEPS = ("read", "date", "license", "rules", "budget", "exact", "near", "repeats", "quality", "contamination")
 """What a document goes through, in order; each drop belongs to one."""
 
 

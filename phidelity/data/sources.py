@@ -58,6 +58,8 @@ class Source(NamedTuple):
     """The group of the mixture for all of it; "" for that of each format."""
     label: str = ""
     """What the ids of its documents begin with; "" for the name of its folder."""
+    columns: tuple[str, ...] = ()
+    """Columns that hold the text of its rows, before the usual ones."""
     passed: tuple[str, ...] = ()
     """Hidden names and links at the top of `path`: these alone are listed, to be counted and not read."""
 
@@ -233,7 +235,7 @@ def _file(path: Path, source: Source, root: Path, about: dict[str, Any]) -> Iter
         with open(path, "rb") as stream:
             size = path.stat().st_size
             nothing = True
-            for found in read_file(Blob(path.name, stream, size)):
+            for found in read_file(Blob(path.name, stream, size, columns=source.columns)):
                 nothing = False
                 yield _item(found, id_, source, about)
             if nothing:
@@ -247,7 +249,7 @@ def _item(found: Found, id_: str, source: Source, about: dict[str, Any]) -> Docu
     id_ = "#".join(part for part in (id_, found.member, item.locator) if part)
     name = format.name if format else ""
     if isinstance(item, Reject):
-        return Unreadable(id_, source.name, item.reason, item.n_bytes, name)
+        return Unreadable(id_, source.name, item.reason, item.n_bytes, name, item.detail)
     assert format is not None
     text = item.text.encode("utf-8", "replace").decode() if _has_surrogates(item.text) else item.text
     meta = {"group": format.group, "profile": format.profile, "format": name, "locator": id_, **_given(item.meta)}

@@ -111,7 +111,9 @@ def _budgets(config: CorpusConfig) -> dict[str, int]:
 
 def _reading(config: CorpusConfig) -> dict[str, Any]:
     """What all shards of reading share."""
-    shared = config.model_dump(mode="json", include={"cutoff", "undated", "thresholds", "without", "samples"})
+    licenses = {"licenses", "without_licenses"}
+    rules = {"cutoff", "undated", "thresholds", "without", "samples", "text_columns"}
+    shared = config.model_dump(mode="json", include=rules | licenses)
     return {**shared, "budgets": _budgets(config), "quality": config.quality is not None}
 
 

@@ -35,6 +35,12 @@ class CorpusConfig(Config):
     """Sources below `root` by name that nothing is trained on: stage `evaluate` says how well models predict them."""
     groups: dict[str, Group] = Field(default_factory=dict)
     """Sources by name whose documents belong to another group of the mixture than their format's."""
+    text_columns: tuple[str, ...] = ()
+    """Columns of rows that hold the text, tried in order before those of docs/data.md."""
+    licenses: tuple[str, ...] = ()
+    """Patterns of licences, in any case, that a document must have one of; () takes all. No licence is "unknown"."""
+    without_licenses: tuple[str, ...] = ()
+    """Patterns of licences whose documents are dropped, such as "*-nc-*" or "unknown"."""
     cutoff: str = ""
     """Last day a document may be of, such as 2024-06-30 (phi-4's data end in June 2024); "" drops none."""
     undated: Literal["keep", "drop"] = "keep"
@@ -139,7 +145,8 @@ def sources_of(config: CorpusConfig) -> list[Source]:
         base = Path(source.path).name
         seen[base] += 1
         label = f"{base}~{seen[base]}" if seen[base] > 1 else ""
-        labelled.append(source._replace(group=config.groups.get(source.name, ""), label=label))
+        group = config.groups.get(source.name, "")
+        labelled.append(source._replace(group=group, label=label, columns=config.text_columns))
     return labelled
 
 
@@ -152,4 +159,4 @@ def held_out_of(config: CorpusConfig) -> list[Source]:
         raise UserError(
             f"corpus.held_out names {', '.join(missing)}; below {config.root} are: {', '.join(below)}. Mend the name."
         )
-    return [below[name] for name in config.held_out]
+    return [below[name]._replace(columns=config.text_columns) for name in config.held_out]

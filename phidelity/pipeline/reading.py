@@ -7,6 +7,7 @@ phase has to read a text twice. Of a group with a byte budget a shard gives no m
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -70,6 +71,9 @@ class Reading(Record):
     files: tuple[str, ...] | None
     """None for all of a built-in source."""
     budgets: dict[str, int]
+    text_columns: tuple[str, ...] = ()
+    licenses: tuple[str, ...] = ()
+    without_licenses: tuple[str, ...] = ()
     cutoff: str
     undated: str
     thresholds: dict[str, float]
@@ -223,16 +227,20 @@ def _judged(asked: Reading, funnel: Funnel, sample: Sample | None) -> Iterator[D
     """Documents that stay, and the records of what was measured and of what goes."""
     rules = select_rules(asked.thresholds, asked.without)
     taken: dict[str, int] = defaultdict(int)
-    for item in read_files(Source(asked.name, asked.path, (), asked.group, asked.label), asked.files):
+    source = Source(asked.name, asked.path, (), asked.group, asked.label, asked.text_columns)
+    for item in read_files(source, asked.files):
         if isinstance(item, Unreadable):
             funnel.count_read(item.source, item.n_bytes)
-            funnel.drop(item.source, item.id, "", item.n_bytes, Drop(item.reason), step="read")
-            yield Decision(id=item.id, source=item.source, bytes=item.n_bytes, step="read", reason=item.reason)
+            drop = Drop(item.reason, item.detail or None)
+            funnel.drop(item.source, item.id, "", item.n_bytes, drop, step="read")
+            yield Decision(id=item.id, source=item.source, bytes=item.n_bytes, step="read", **drop._asdict())
             continue
         funnel.count_read(item.source, size_of(item), language_of(item))
         group = item.meta["group"]
         if drop := _too_late(item, asked):
             yield count_drop(funnel, item, "date", drop)
+        elif drop := _forbidden(item, asked):
+            yield count_drop(funnel, item, "license", drop)
         elif asked.budgets.get(group) and taken[group] >= asked.budgets[group]:
             yield count_drop(funnel, item, "budget", over_budget(taken[group], asked.budgets[group]))
         else:
@@ -260,6 +268,17 @@ def _too_late(document: Document, asked: Reading) -> Drop | None:
     if not date:
         return Drop("undated", "", asked.cutoff)
     return Drop("after_cutoff", date, asked.cutoff) if date > asked.cutoff else None
+
+
+def _forbidden(document: Document, asked: Reading) -> Drop | None:
+    """Why a document goes for its licence, patterns of any case: one that is not wanted, or none of those that are."""
+    stated = str(document.meta.get("license") or "unknown")
+    named = (pattern for pattern in asked.without_licenses if fnmatchcase(stated.lower(), pattern.lower()))
+    if pattern := next(named, ""):
+        return Drop("license", stated, f"not {pattern}")
+    if asked.licenses and not any(fnmatchcase(stated.lower(), one.lower()) for one in asked.licenses):
+        return Drop("license", stated, ", ".join(asked.licenses))
+    return None
 
 
 def _measured(document: Document, rules: Sequence[Rule]) -> tuple[Scores, Drop | None]:

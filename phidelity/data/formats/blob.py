@@ -50,6 +50,8 @@ class Reject(NamedTuple):
     reason: str
     locator: str = ""
     n_bytes: int = 0
+    detail: str = ""
+    """What was found, where the reason does not say it all."""
 
 
 class Blob(NamedTuple):
@@ -62,6 +64,8 @@ class Blob(NamedTuple):
     """Bytes as stored; 0 where nobody knows."""
     inside: bool = False
     """Whether it comes out of an archive."""
+    columns: tuple[str, ...] = ()
+    """Columns that hold the text of a row, before the usual ones."""
 
 
 Reader = Callable[[Blob], Iterator[Part | Reject]]

@@ -9,7 +9,7 @@ Parquet and Arrow need the extra `formats` (pyarrow).
 import io
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import IO, Any, NamedTuple
 
 from phidelity.config import UserError
@@ -149,7 +149,7 @@ def _python(row: Any, number: str, size: int) -> Row | Reject:
 
 def documents(rows: Callable[[Blob], Iterator[Row | Reject]]) -> Reader:
     """The reader that takes each of `rows` for a document."""
-    return lambda blob: (_record(row) if isinstance(row, Row) else row for row in rows(blob))
+    return lambda blob: (_record(row, blob.columns) if isinstance(row, Row) else row for row in rows(blob))
 
 
 def _pyarrow() -> Any:
@@ -176,8 +176,8 @@ def _lines(stream: IO[bytes]) -> Iterator[bytes | None]:
 def _line(line: bytes, locator: str) -> Row | Reject:
     try:
         return Row(_parsed(line), locator, len(line))
-    except (ValueError, RecursionError):
-        return Reject("bad_record", locator, len(line))
+    except (ValueError, RecursionError) as error:
+        return Reject("bad_record", locator, len(line), f"no JSON: {error}")
 
 
 def _parsed(data: bytes) -> Any:
@@ -187,22 +187,22 @@ def _parsed(data: bytes) -> Any:
     return json.loads(data)
 
 
-def _record(found: Row) -> Part | Reject:
+def _record(found: Row, given: Sequence[str]) -> Part | Reject:
     """The document of a row; a row that is made as none of ours is, is counted and costs itself only."""
     try:
-        return _document(*found)
+        return _document(*found, given)
     except (TypeError, ValueError, AttributeError, LookupError, RecursionError, OverflowError):
         return Reject("bad_record", found.locator, found.n_bytes)
 
 
-def _document(row: Any, locator: str, n_bytes: int) -> Part | Reject:
+def _document(row: Any, locator: str, n_bytes: int, given: Sequence[str]) -> Part | Reject:
     if not isinstance(row, Mapping):
-        return Reject("bad_record", locator, n_bytes)
+        return Reject("bad_record", locator, n_bytes, "no record of columns")
     row = {**{str(name).lower(): value for name, value in row.items()}, **row}
-    row |= {name: decode(row[name]) for name in _COLUMNS & row.keys() if isinstance(row[name], bytes)}
-    columns = _columns(row)
+    row |= {name: decode(row[name]) for name in _COLUMNS.union(given) & row.keys() if isinstance(row[name], bytes)}
+    columns = _columns(row, given)
     if columns is None:
-        return Reject("bad_record", locator, n_bytes)
+        return Reject("bad_record", locator, n_bytes, _without_text(row, given))
     meta = _told(row.get("meta") or row.get("metadata"))
     meta |= {name: row[name] for name in _PASSED if isinstance(row.get(name), str) and name not in columns}
     said = [(f"column {name}", row.get(name)) for name in _DATES]
@@ -235,9 +235,17 @@ def _is_plain(value: Any) -> bool:
     return isinstance(value, str | bool | int) or (isinstance(value, float) and math.isfinite(value))
 
 
-def _columns(row: Mapping[str, Any]) -> tuple[str, ...] | None:
+def _without_text(row: Mapping[str, Any], given: Sequence[str]) -> str:
+    """Why a record gives no text: what it has, and what it was looked for."""
+    if chat := next((name for name in ("messages", "conversations") if name in row), ""):
+        return f"a chat ({chat}), which is no document"
+    wanted = ", ".join([*given, *(names[0] for names in _TEXTS)])
+    return f"no text in a column {wanted}; found: {', '.join(list(row)[:8])[:120] or 'none'}"
+
+
+def _columns(row: Mapping[str, Any], given: Sequence[str]) -> tuple[str, ...] | None:
     """The columns that make the document: the first with words, else the first that are there at all."""
-    there = [names for names in _TEXTS if isinstance(row.get(names[0]), str)]
+    there = [names for names in (*((name,) for name in given), *_TEXTS) if isinstance(row.get(names[0]), str)]
     return next((names for names in there if row[names[0]].strip()), there[0] if there else None)
 
 

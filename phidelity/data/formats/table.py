@@ -254,7 +254,7 @@ def read_file(blob: Blob) -> Iterator[Found]:
         yield Found(Reject(str(error), n_bytes=blob.size), format)
     except DAMAGE as error:
         missing = isinstance(error, OSError) and error.errno is not None
-        yield Found(Reject("unreadable" if missing else "damaged", n_bytes=blob.size), format)
+        yield Found(Reject("unreadable" if missing else "damaged", "", blob.size, str(error)[:120]), format)
     except Exception:
         _LOG.warning("No reader expected what %s holds.", blob.name, exc_info=True)
         yield Found(Reject("reader_failed", n_bytes=blob.size), format)
@@ -313,7 +313,7 @@ def _members(blob: Blob) -> Iterator[Found]:
             elif not member.isfile() or (stream := archive.extractfile(member)) is None:
                 yield Found(Reject("link", n_bytes=member.size), None, name)
             else:
-                inner = Blob(path.name, stream, member.size, inside=True)
+                inner = Blob(path.name, stream, member.size, inside=True, columns=blob.columns)
                 yield from (found._replace(member=name) for found in read_file(inner))
 
 
