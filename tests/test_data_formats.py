@@ -1,6 +1,7 @@
 import gzip
 import io
 import re
+import tarfile
 import zipfile
 
 import pytest
@@ -272,6 +273,16 @@ def test_web_archives_are_undone_from_chunks_and_packing_and_charsets():
     assert texts == [*["Käse und Brot."] * 3, "http_status", "not_html", "empty", "truncated"]
     assert items[0].meta["date"] == "2024-05-18"
     assert items[0].meta["url"] == "http://a.example/"
+
+
+def test_a_web_archive_is_read_inside_another_one_too():
+    data = warc(("response", "200 OK\r\nContent-Type: text/html", b"<p>One page.</p>"))
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as archive:
+        member = tarfile.TarInfo("a.warc")
+        member.size = len(data)
+        archive.addfile(member, io.BytesIO(data))
+    assert one("a.tar", file.getvalue()).text == "One page."
 
 
 def test_a_packed_body_that_would_fill_the_memory_is_cut_at_the_limit(monkeypatch):

@@ -39,7 +39,7 @@ def read_warc(blob: Blob) -> Iterator[Part | Reject]:
     After damage reading goes on at the next record that begins in sight, where the archive can be read twice.
     """
     stream: Any = blob.stream
-    records, at, restarts = _records(stream), 0, _RESTARTS if stream.seekable() and not blob.inside else 0
+    records, at, restarts = _records(stream), 0, _RESTARTS if not blob.inside and stream.seekable() else 0
     start = n = unpacked = 0
     is_new = True  # the damage is counted once, however often it is met
     while True:
