@@ -132,6 +132,10 @@ def test_the_page_of_a_recipe_without_a_model_speaks_of_data_alone(root, tmp_pat
     assert "Not done in this run: <code>" not in page.partition('id="data"')[0]
     assert 'id="training"' not in page
     assert 'id="environment"' in page
+    assert "Synthetic text" not in page
+    assert "phi-4&#39;s table 5" not in page
+    assert "Kept documents: the first of each of 2 sources" in page
+    assert " documents dropped by reason, of 38 read; " in page
     assert "# Data card" in card
     assert "arithmetic" not in card
     assert "Synthetic" not in card

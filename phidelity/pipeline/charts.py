@@ -10,6 +10,8 @@ from phidelity.pipeline.evidence import TRAINING, Run, curves, validation_column
 from phidelity.pipeline.scoreboard import Scoreboard
 
 SIDES = ("before", "after")
+LEAST_POINTS = 3
+"""Points that make a curve of calibration (*ours*); the table has fewer too."""
 
 
 def charts(run: Run, board: Scoreboard | None, portions: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -45,10 +47,12 @@ def _margin(run: Run, stage: str) -> Markup:
 def _funnel(dropped: dict[str, Any] | None) -> Markup:
     if not dropped:
         return Markup("")
-    read, kept, reasons = dropped["read"], dropped["kept"], dropped["dropped_by_reason"]
-    counts = [("read", read["documents"]), *sorted(reasons.items(), key=lambda pair: -pair[1])]
-    bars = [Bar(name, n, f"{n:,} ({n / read['documents']:.1%})") for name, n in (*counts, ("kept", kept["documents"]))]
-    return bar_chart("Documents read, dropped by reason, and kept", bars)
+    read, kept = dropped["read"]["documents"], dropped["kept"]["documents"]
+    counts = sorted(dropped["dropped_by_reason"].items(), key=lambda pair: -pair[1])
+    if not counts:
+        return Markup("")
+    bars = [Bar(name, n, f"{n:,} ({n / read:.1%})") for name, n in counts]
+    return bar_chart(f"{read - kept:,} documents dropped by reason, of {read:,} read; {kept:,} kept", bars)
 
 
 def _calibration(quality: dict[str, Any] | None) -> Markup:
@@ -56,6 +60,8 @@ def _calibration(quality: dict[str, Any] | None) -> Markup:
     if not quality or not quality.get("held_out"):
         return Markup("")
     rows = [row for row in quality["held_out"]["calibration"] if row["documents"]]
+    if len(rows) < LEAST_POINTS:
+        return Markup("")
     lines = [
         Series(name, [(row["said"], row[key]) for row in rows])
         for name, key in (("as marked", "marked"), ("as said", "said"))

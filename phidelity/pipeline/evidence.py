@@ -99,6 +99,8 @@ class Census:
     """The latest date of any document."""
     first: dict[str, Document] = field(default_factory=dict)
     """The first document of each synthetic pipeline."""
+    kept: dict[str, Document] = field(default_factory=dict)
+    """The first document of each organic source."""
     chats: dict[str, Conversation] = field(default_factory=dict)
     """The first chat of each kind."""
     n_chats: Counter[str] = field(default_factory=Counter)
@@ -122,7 +124,8 @@ def take_census(run: Run) -> Census:
         meta = document.meta
         census.documents += 1
         census.characters[str(meta.get("language", "unknown"))] += len(document.text)
-        census.first.setdefault(str(meta.get("pipeline", "")), document)
+        first, name = (census.first, meta["pipeline"]) if meta.get("pipeline") else (census.kept, document.source)
+        first.setdefault(str(name), document)
         if license_ := meta.get("license"):
             census.licenses[str(license_)] += 1
         if date := meta.get("date"):
@@ -132,7 +135,6 @@ def take_census(run: Run) -> Census:
         for chat in read_records(path, Conversation):
             census.n_chats[str(chat.meta.get("language", "en"))] += 1
             census.chats.setdefault(str(chat.meta.get("family", chat.source)), chat)
-    census.first.pop("", None)
     return census
 
 
