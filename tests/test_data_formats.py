@@ -497,3 +497,55 @@ def test_mediawiki_sections_told_in_sentences_stay_and_files_of_any_language_go(
 def test_comments_in_code_of_markdown_stay():
     text = "A `<!-- b -->` <!-- c -->d\n\n```html\n<!-- e -->\n```\n<!--\nf -->"
     assert read_markdown(text).text == "A `<!-- b -->` d\n\n```html\n<!-- e -->\n```"
+
+
+def test_a_section_named_after_its_heading_stays_and_furniture_of_that_name_goes():
+    told = "<p>Members are found by their names. See <a href='#a'>there</a>.</p>"
+    for name in ("search", "related", "toc", "menu", "share", "footer"):
+        assert html_text(f"<section id={name}><h2 id={name}>Find</h2>{told}</section>").startswith("Find\n\nMembers"), (
+            name
+        )
+        assert html_text(f"<div class=section id={name}><h2>Find</h2>{told}</div>").startswith("Find\n\nMembers"), name
+        menu = f"<div id={name}><h2>Find</h2><a href=a>One</a></div><p>The page.</p>"
+        assert html_text(menu) == "The page."
+
+
+def test_code_with_numbers_or_an_element_a_line_is_one_fence_and_rows_hold_lists():
+    numbered = "<table><tr><td class=linenos><pre>1\n2</pre></td><td class=code><pre>a\n  b</pre></td></tr></table>"
+    assert html_text(numbered) == "```\na\n  b\n```"
+    assert html_text("<pre><div class=line>a</div><div class=line>  b</div></pre>") == "```\na\n  b\n```"
+    assert html_text("<pre><div class=line>a</div>\n<div class=line>  b</div>\n</pre>") == "```\na\n  b\n```"
+    row = "<table><tr><td>name</td><td><p>one</p><p>two</p></td><td><ul><li>x</li><li>y</li></ul></td></tr></table>"
+    assert html_text(row) == "name | one two | x y"
+
+
+def test_a_document_of_word_gives_formulas_as_tex_and_everything_once():
+    def part(name, *inner):
+        return f"<m:{name}>{''.join(inner)}</m:{name}>"
+
+    def run(text):
+        return f"<m:r><m:t>{text}</m:t></m:r>"
+
+    def line(text):
+        return f"<w:p><w:r><w:t>{text}</w:t></w:r></w:p>"
+
+    half = part("f", part("num", run("1")), part("den", run("2")))
+    square = part("sSup", part("e", run("x")), part("sup", run("2")))
+    root = part("rad", part("radPr", "<m:degHide m:val='1'/>"), part("deg"), part("e", run("α")))
+    total = part(
+        "nary", part("naryPr", "<m:chr m:val='∑'/>"), part("sub", run("i")), part("sup", run("n")), part("e", run("i"))
+    )
+    inner = f"<w:tbl><w:tr><w:tc>{line('nested')}</w:tc></w:tr></w:tbl>"
+    table = f"<w:tbl><w:tr><w:tc>{line('a')}{line('b')}</w:tc><w:tc>{line('c')}{inner}</w:tc></w:tr></w:tbl>"
+    box = f"<w:txbxContent>{line('box')}</w:txbxContent>"
+    both = f"<w:p><w:r><mc:A><mc:Choice>{box}</mc:Choice><mc:Fallback>{box}</mc:Fallback></mc:A></w:r></w:p>"
+    body = f"<w:p>{part('oMath', half, square, root, total)}</w:p>{table}{both}"
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr(
+            "word/document.xml",
+            f'<w:document xmlns:w="w" xmlns:m="m" xmlns:mc="mc"><w:body>{body}</w:body></w:document>',
+        )
+    assert one("a.docx", file.getvalue()).text == (
+        "$\\frac{1}{2}x^{2}\\sqrt{\\alpha}\\sum_{i}^{n} i$\n\na b | c nested\n\n box"
+    )

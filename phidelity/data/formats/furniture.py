@@ -26,6 +26,7 @@ _CONSENT = re.compile(
     r"|qc-cmp2?|sp_message)[\w-]*"
 )
 """Names of what asks for consent to cookies, those of common services among them (ours)."""
+_HEADINGS = {"h1", "h2", "h3", "h4", "h5", "h6", "dt"}
 _ENDS = re.compile(r"[.!?؟۔։።](?=\s|$)|[。！？।။។]")
 _PIECE, _TOLD, _MOST = 200, 3, 0.6
 """Characters and sentences of a piece of a page, and the share from which on one is the page itself (ours)."""
@@ -35,8 +36,10 @@ def is_layout(cell: LexborNode) -> bool:
     """Whether a cell holds whole pieces of a page rather than a datum."""
     only: Any = cell.child
     is_plain = only is None or (only.next is None and only.child is None)  # a word needs no search
-    if not is_plain and cell.css_first("table, pre, ul, ol, h1, h2, h3, p + p, br + br") is not None:
+    if not is_plain and cell.css_first("table, pre, h1, h2, h3") is not None:
         return True
+    if not is_plain and cell.css_first("ul, ol, p + p, br + br") is not None:
+        return len(cell.text(deep=True)) > _PIECE
     text = cell.text(deep=True) if cell.next is None or cell.prev is None else ""
     return len(text) > _PIECE and len(_ENDS.findall(text)) >= _TOLD
 
@@ -61,7 +64,21 @@ def is_chrome(node: LexborNode, tag: str) -> bool:
         return tag != "body"
     if tag in ("body", "main", "article"):
         return False
-    return _names_chrome(f"{given.get('role') or ''} {given.get('id') or ''} {given.get('class') or ''}")
+    if _names_chrome(f"{given.get('role') or ''} {given.get('class') or ''}"):
+        return True
+    id_ = given.get("id")
+    return bool(id_) and _names_chrome(id_) and not _is_section(node, tag)
+
+
+def _is_section(node: LexborNode, tag: str) -> bool:
+    """Whether an id was made from a heading: it is the heading's own, or that of a section told in sentences."""
+    if tag in _HEADINGS:
+        return True
+    if tag != "section" and "section" not in (node.attributes.get("class") or "").split():
+        return False
+    linked = sum(len(link.text(deep=True)) for link in node.css("a[href]"))
+    text = node.text(deep=True)
+    return node.css_first("h1, h2, h3, h4, h5, h6") is not None and 2 * linked < len(text) and bool(_ENDS.search(text))
 
 
 @lru_cache(maxsize=4096)  # pages name the same few things again and again

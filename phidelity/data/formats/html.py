@@ -91,6 +91,11 @@ class _Page:
             self.whole = len(" ".join(self.body.text(deep=True, separator=" ").split()))
         return self.whole
 
+    def end_line(self) -> None:
+        """Begin a new line of code, but where one begins already."""
+        if self.text and not self.text[-1].endswith("\n"):
+            self.text.append("\n")
+
     def end_block(self, *, tight: bool = False, heading: bool = False) -> None:
         """Finish the block under way; a loose one is followed by a blank line."""
         if self.text:
@@ -173,12 +178,15 @@ def _enter(node: LexborNode, tag: str, page: _Page) -> bool:
     """Take note of an element; whether to look inside."""
     if tag in _UNSEEN:
         return False
-    if tag in _FURNITURE or ((tag in _BLOCK or tag == "span") and is_chrome(node, tag)):
+    if tag in _FURNITURE or ((tag in _BLOCK or tag in _CELLS or tag == "span") and is_chrome(node, tag)):
         text = " ".join(node.text(deep=True).split())
         if tag in _NEVER_ALL or not is_page(node, page.characters):
             page.n_chrome += len(text)
             return False
     if tag in _BLOCK:
+        if page.pre and tag != "pre":
+            page.end_line()
+            return True
         if not page.cells:
             page.end_block(tight=tag in _TIGHT or bool(page.lists))
         _open(node, tag, page)
@@ -226,7 +234,7 @@ def _open(node: LexborNode, tag: str, page: _Page) -> None:
         page.code = next((found[1].lower() for found in [_CODE_CLASS.search(names)] if found), "")
     elif tag in ("ul", "ol"):
         page.lists.append(1 if tag == "ol" else 0)
-    elif tag == "li":
+    elif tag == "li" and not page.cells:
         number = page.lists[-1] if page.lists else 0
         page.prefix = "  " * (len(page.lists) - 1) + (f"{number}. " if number else "- ")
         if number:
@@ -239,6 +247,11 @@ def _leave(tag: str, page: _Page, node: LexborNode) -> None:
         return
     if tag in _CELLS:
         page.cells -= not page.layouts.pop()
+        return
+    if page.pre and tag != "pre":
+        following: Any = node.next
+        if following is None or following.tag != "-text" or not (following.text_content or "").startswith("\n"):
+            page.end_line()
         return
     if tag in ("ul", "ol") and page.lists:
         page.lists.pop()

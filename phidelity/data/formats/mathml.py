@@ -68,7 +68,8 @@ _SIGNS = {
     "&": "\\&",
     "#": "\\#",
 }
-_TABLE = str.maketrans(_SIGNS)
+SIGNS = str.maketrans(_SIGNS)
+"""Signs to what TeX calls them."""
 _FUNCTIONS = {"sin", "cos", "tan", "cot", "sec", "csc", "log", "ln", "exp", "lim", "max", "min", "det", "gcd", "arcsin"}
 _ACCENTS = {"¯": "\\bar", "‾": "\\overline", "^": "\\hat", "→": "\\vec", "⃗": "\\vec", "˙": "\\dot", "~": "\\tilde"}
 _DEEPEST = 100
@@ -143,7 +144,7 @@ def _token(name: str, text: str) -> str:
         return f"\\text{{{text}}}" if text else " "
     if text in _FUNCTIONS:
         return f"\\{text} "
-    written = text.translate(_TABLE)
+    written = text.translate(SIGNS)
     if name == "mi" and len(text) > 1 and written == text and text.isalpha():
         return f"\\mathrm{{{text}}}"
     return f" {written} " if name == "mo" and text in ("=", "+", "−", "-", "<", ">") else written

@@ -27,6 +27,8 @@ from phidelity.data.formats.blob import (
 )
 from phidelity.data.formats.charset import decode
 from phidelity.data.formats.html import read_xhtml
+from phidelity.data.formats.mathml import dollars
+from phidelity.data.formats.omml import omml_to_tex
 from phidelity.data.formats.page_bounds import too_big
 from phidelity.data.formats.plain import clean
 from phidelity.data.formats.xml import local, parse
@@ -67,8 +69,7 @@ def read_docx(blob: Blob) -> Iterator[Part | Reject]:
         meta: dict[str, Any] = {}
         if "docProps/core.xml" in file.namelist():
             meta = _about(parse(_member(file, "docProps/core.xml")))
-        lines = [_row(element) if local(element) == "tr" else _paragraph(element) for element in _pieces(body)]
-        yield Part(clean("\n".join(lines)), meta=meta)
+        yield Part(clean("\n".join(_blocks(body))), meta=meta)
 
 
 @contextmanager
@@ -139,34 +140,50 @@ def _chapter(book: zipfile.ZipFile, path: str, meta: dict[str, Any]) -> Part | R
     return Part(page.text, path, {**own, **meta})
 
 
-def _pieces(body: etree._Element) -> Iterator[etree._Element]:
-    """Paragraphs outside of tables, and the rows of tables, in their order."""
-    for element in body.iter():
-        if local(element) == "tr" or (local(element) == "p" and not _in_table(element)):
-            yield element
+def _blocks(around: etree._Element) -> Iterator[str]:
+    """Paragraphs with a blank line, and rows of tables, in their order."""
+    for element in around:
+        name = local(element)
+        if name == "p":
+            yield f"{_text(element)}\n"
+        elif name == "tbl":
+            rows = [one for one in element.iter() if local(one) == "tr" and _around(one, "tbl") is element]
+            yield from (
+                " | ".join(_cell(cell) for cell in row.iter() if local(cell) == "tc" and _around(cell, "tr") is row)
+                for row in rows
+            )
+            yield ""
+        elif name not in _UNSEEN:
+            yield from _blocks(element)
 
 
-def _in_table(element: etree._Element) -> bool:
-    return any(local(parent) == "tbl" for parent in element.iterancestors())
+def _cell(cell: etree._Element) -> str:
+    """All paragraphs of a cell in one line; so is a table within it."""
+    return " ".join(" ".join(_blocks(cell)).split())
 
 
-def _paragraph(element: etree._Element) -> str:
-    """The text of a paragraph and a blank line; formulas between dollars."""
-    return f"{_text(element)}\n"
+def _around(element: etree._Element, name: str) -> etree._Element | None:
+    return next((parent for parent in element.iterancestors() if local(parent) == name), None)
 
 
-def _row(element: etree._Element) -> str:
-    return " | ".join(" ".join(_text(cell).split()) for cell in element if local(cell) == "tc")
-
-
-def _text(element: etree._Element) -> str:
+def _text(paragraph: etree._Element) -> str:
+    """The text of a paragraph, formulas between dollars; boxes of text in it stand in their place, once."""
     pieces: list[str] = []
-    for inner in element.iter():
-        name = local(inner)
-        if name == "oMath":
-            pieces.append("$" + "".join(part.text or "" for part in inner.iter() if local(part) == "t") + "$")
-        elif name == "t" and not any(local(parent) == "oMath" for parent in inner.iterancestors()):
-            pieces.append(inner.text or "")
-        elif name in ("tab", "br"):
-            pieces.append("\t" if name == "tab" else "\n")
+    for element in paragraph:
+        name = local(element)
+        if name in ("oMath", "oMathPara"):
+            pieces.append(dollars(omml_to_tex(element), display=name == "oMathPara"))
+        elif name == "t":
+            pieces.append(element.text or "")
+        elif name in _MARKS:
+            pieces.append(_MARKS[name])
+        elif name == "txbxContent":
+            pieces.append(f" {_cell(element)} ")
+        elif name not in _UNSEEN:
+            pieces.append(_text(element))
     return "".join(pieces)
+
+
+_MARKS = {"tab": "\t", "br": "\n", "cr": "\n", "noBreakHyphen": "-"}
+_UNSEEN = {"Fallback", "del", "moveFrom", "instrText", "rPr", "pPr", "sdtPr", "tblPr", "trPr", "tcPr", ""}
+"""What is shown in another way beside it, was deleted, or is no text."""
