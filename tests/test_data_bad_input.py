@@ -11,6 +11,7 @@ import pytest
 
 from phidelity.data import sources
 from phidelity.data.formats import blob
+from phidelity.data.formats.charset import decode
 from phidelity.data.sources import Source, Unreadable, read_source
 from phidelity.records import Document
 
@@ -213,3 +214,18 @@ def test_a_file_that_vanishes_while_others_are_read_is_counted(tmp_path, monkeyp
     rest = list(reader)
     assert [item.reason for item in rest if isinstance(item, Unreadable)] == ["unreadable"]
     assert len([item for item in rest if isinstance(item, Document)]) == 1
+
+
+@pytest.mark.parametrize(
+    ("charset", "told"),
+    [
+        ("cp1253", "Το πλοίο φεύγει στις δώδεκα. "),
+        ("iso8859-7", "Ο φύλακας άναβε το φως κάθε βράδυ. "),
+        ("cp1251", "Смотритель зажигал огонь каждый вечер. "),
+        ("koi8-r", "Паром отходит в двенадцать часов. "),
+        ("cp1255", "הספינה יוצאת בשתים עשרה. "),
+        ("cp1254", "Fener bekçisi her akşam ışığı yakardı. "),
+    ],
+)
+def test_an_undeclared_charset_of_a_short_page_is_guessed(charset, told):
+    assert decode((told * 5).encode(charset)) == told * 5

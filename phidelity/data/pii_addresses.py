@@ -35,9 +35,9 @@ _DOMAINS = frozenset(
 _AT = re.compile(r"@|[\[({<](?:at|AT)[\])}>]")
 _LOCAL = re.compile(
     r"(?:[A-Za-z0-9\u00c0-\u024f](?:[A-Za-z0-9._%+\u00c0-\u024f-]{0,62}[A-Za-z0-9_%+\u00c0-\u024f-])?"
-    r"|\{(?=[\w.-])[\w.,;| -]{1,62}\})\Z"
+    r"|\{(?=[\w.-])[\w.,;| -]{1,62}\}|\"[^\s\"@]{1,62}\")\Z"
 )
-"""One name, or several of one host between brackets."""
+"""One name, also between quotes, or several of one host between brackets."""
 _HOST = re.compile(
     r" ?(?:[^\W_](?:[\w-]{0,61}[^\W_])?(?:\.| ?[\[({<](?:dot|DOT)[\])}>] ?))+"
     r"([A-Za-z]{2,24}|[^\W\d_A-Za-z]{2,24})(?![A-Za-z0-9]|_\w|\.\w)"

@@ -22,7 +22,7 @@ _CALLING = frozenset(
 
 _CARD = re.compile(
     r"[2-6](?<![A-Za-z0-9_.,+-].)\d{3}(?:(?:[ \u00a0\u202f-]?\d{4}){2}(?:[ \u00a0\u202f-]?\d{1,7})?"
-    r"|[ \u00a0\u202f-]?\d{6}[ \u00a0\u202f-]?\d{4,5})(?![A-Za-z0-9_-]|[.,]\d| ?[*/+%^<>&|] ?\w)"
+    r"|[ \u00a0\u202f-]?\d{6}[ \u00a0\u202f-]?\d{4,5}|(?:\.\d{4}){3})(?![A-Za-z0-9_-]|[.,]\d| ?[*/+%^<>&|] ?\w)"
 )
 _NETWORKS = (
     (re.compile(r"4"), (13, 16, 19)),
@@ -108,6 +108,11 @@ _AMERICAN = re.compile(
 )
 _RUSSIAN = re.compile(r"8(?<![\w.,+-].)[ -]?\(?[3-9]\d\d\)?[ -]\d{3}[ -]\d\d[ -]\d\d(?!\w|[.,-]\d)")
 _FRENCH = re.compile(r"0(?<![\w.,+-].)[1-9](?:\.\d\d){4}(?!\w|[.,-]\d)")
+_AT_HOME = re.compile(
+    r"0(?<![\w.,+-].)(?<![0-9A-Fa-f]{2} .)[1-9](?:\d{0,3}[ -]\d{3,4}[ -]\d{3,4}|(?: \d\d){4}|(?:-\d\d){4})"
+    r"(?!\w|[.,-]\d|[ -][0-9A-Fa-f]{2}\b)|\((?<!\w.)(?<!\w .)[1-9]\d\) ?9?\d{4}-\d{4}(?!\w|[.,-]\d)"
+)
+"""With the 0 of a national number, nine digits or more in groups, or an area of Brazil; no bytes in hexadecimals."""
 _DIALLED = re.compile(r"[(\d](?<![A-Za-z0-9_+.,-].)(?:[ ./()\u00a0\u2011\u2013-]{0,3}\d){6,14}(?![A-Za-z0-9_]|[.,-]\d)")
 _JOINED = (
     r"[.:：]{0,2} ?(?:(?:us|me|at|on|number|numéro|número|numero|nummer|номер|nr\.?|no\.?|nº|is|al|au|le|el|unter"
@@ -153,6 +158,14 @@ def phones(text: str) -> Iterator[tuple[int, int]]:
         ):
             yield match.span()
     yield from (match.span() for form in (_RUSSIAN, _FRENCH) for match in form.finditer(text))
+    for match in _AT_HOME.finditer(text):
+        enough = sum(map(str.isdigit, match[0])) > 9
+        if (
+            enough
+            and not _is_series(match[0])
+            and not (_BOOK.search(_before(text, match)) or _PAGED.search(_before(text, match)))
+        ):
+            yield match.span()
     for match in _DIALLED.finditer(text):
         before = _before(text, match)
         counted = match[0].isdigit() and bool(_COUNTED.match(text, match.end()))

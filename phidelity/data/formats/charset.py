@@ -18,8 +18,12 @@ _HEAD = 1 << 16
 """Bytes that are looked at to guess a charset (ours)."""
 _LEAST = 100
 """Bytes below which a guess is worth nothing (ours)."""
-_NEVER = ["utf_16", "utf_16_be", "utf_16_le", "utf_32", "utf_32_be", "utf_32_le", "utf_7"]
-"""What files without a byte-order mark are not."""
+_GUESSED = [
+    *("big5", "cp866", "cp874", "cp932", "cp949", "euc_jp", "gb18030", "koi8_r", "koi8_u", "latin_1"),
+    *(f"cp{n}" for n in range(1250, 1259)),
+    *(f"iso8859_{n}" for n in (2, 3, 4, 5, 6, 7, 8, 10, 13, 14, 15, 16)),
+]
+"""What is guessed: the charsets of the WHATWG encoding standard but for old Macs', which mislead."""
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32-le"),
@@ -111,7 +115,7 @@ def _guessed(data: bytes) -> str:
         return data.decode("cp1252", "replace")
     from charset_normalizer import from_bytes
 
-    best = from_bytes(data[:_HEAD], steps=5, chunk_size=1024, cp_exclusion=_NEVER).best()
+    best = from_bytes(data[:_HEAD], steps=5, chunk_size=1024, cp_isolation=_GUESSED).best()
     charset = _SUPERSETS.get(best.encoding, best.encoding) if best else "cp1252"
     return data.decode(charset, "replace")
 
