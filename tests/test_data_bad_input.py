@@ -12,6 +12,7 @@ import pytest
 from phidelity.data import sources
 from phidelity.data.formats import blob
 from phidelity.data.formats.charset import decode
+from phidelity.data.formats.table import _detail
 from phidelity.data.sources import Source, Unreadable, read_source
 from phidelity.records import Document
 
@@ -229,3 +230,18 @@ def test_a_file_that_vanishes_while_others_are_read_is_counted(tmp_path, monkeyp
 )
 def test_an_undeclared_charset_of_a_short_page_is_guessed(charset, told):
     assert decode((told * 5).encode(charset)) == told * 5
+
+
+def test_what_a_library_said_of_a_damaged_file_is_told_without_places_in_memory(tmp_path):
+    (tmp_path / "no.epub").write_bytes(b"PK nothing")
+    (tmp_path / "cut.md.gz").write_bytes(gzip.compress(b"text " * 99)[:-9])
+    (tmp_path / "torn.json").write_text("{")
+    reasons(tmp_path)
+    items = [item for item in read_source(Source("bad", str(tmp_path))) if isinstance(item, Unreadable)]
+    told = {item.id.rsplit("/", 1)[1]: item.detail for item in items}
+    assert told["no.epub"] == "File is not a zip file"
+    assert told["cut.md.gz"].startswith("Compressed file ended before")
+    assert told["torn.json"].startswith("Expecting property name")
+    assert _detail(ValueError("cannot read <io.BytesIO object at 0x7f00>\n  at all")) == (
+        "cannot read <io.BytesIO object> at all"
+    )

@@ -101,11 +101,11 @@ def test_a_group_that_mostly_goes_unused_is_told_with_what_limits_it():
     assert remarks(limited) == [
         "95.0% of the 100,000 tokens of code go unused: web has only 1,000 for its share of 80.0%, and is not repeated "
         "more than 20 times; lower that share or add to it",
-        "all groups are read equally often with --set 'shards.shares={ web = 0.01, code = 0.99 }'",
+        "all groups are read equally often with --set 'shards.shares={ web = 0.01, code = 0.99 }' --force shards",
     ]
     assert remarks(described(shares, unique, 1000, 20.0)) == [
         "99.8% of the 100,000 tokens of code go unused: its share of 20.0% of 1,000 tokens takes no more",
-        "all groups are read equally often with --set 'shards.shares={ web = 0.01, code = 0.99 }'",
+        "all groups are read equally often with --set 'shards.shares={ web = 0.01, code = 0.99 }' --force shards",
     ]
     unshared = described({"web": 1.0}, unique, 20_000, 20.0) | {"unique_tokens": unique | {"long": 9}}
     assert remarks(unshared) == [

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -90,6 +91,7 @@ def _run(name: str, out: Path | None, assignments: Sequence[str], **choice: Any)
     from phidelity.train.parallel import joined
 
     recipe, text = load_recipe(name, assignments)
+    text = "".join(f"# --set {shlex.quote(one)}\n" for one in assignments) + text
     where = out or Path("runs") / recipe.name
     try:
         with joined() as world, terminal.watching() if world.is_first else nullcontext(SILENT) as progress:

@@ -161,7 +161,7 @@ def remarks(facts: Mapping[str, Any]) -> list[str]:
                 )
             )
     if len(told) > n_before and len(rows) > 1:
-        told.append(f"all groups are read equally often with --set 'shards.shares={{ {_even(rows)} }}'")
+        told.append(f"all groups are read equally often with --set 'shards.shares={{ {_even(rows)} }}' --force shards")
     return told
 
 

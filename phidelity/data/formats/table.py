@@ -8,6 +8,7 @@ import gzip
 import io
 import logging
 import lzma
+import re
 import tarfile
 import zlib
 from bz2 import BZ2File
@@ -251,13 +252,18 @@ def read_file(blob: Blob) -> Iterator[Found]:
     except UserError:
         raise
     except BadFileError as error:
-        yield Found(Reject(str(error), n_bytes=blob.size), format)
+        yield Found(Reject(str(error), "", blob.size, _detail(error.__context__)), format)
     except DAMAGE as error:
         missing = isinstance(error, OSError) and error.errno is not None
-        yield Found(Reject("unreadable" if missing else "damaged", "", blob.size, str(error)[:120]), format)
+        yield Found(Reject("unreadable" if missing else "damaged", "", blob.size, _detail(error)), format)
     except Exception:
         _LOG.warning("No reader expected what %s holds.", blob.name, exc_info=True)
         yield Found(Reject("reader_failed", n_bytes=blob.size), format)
+
+
+def _detail(error: BaseException | None) -> str:
+    """What a library says of a file, but for addresses in memory, which differ from run to run."""
+    return re.sub(r" at 0x[0-9a-f]+", "", " ".join(str(error or "").split()))[:120]
 
 
 def read_rows(blob: Blob) -> Iterator[Row | Reject]:
