@@ -7,7 +7,6 @@ phase has to read a text twice. Of a group with a byte budget a shard gives no m
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from fnmatch import fnmatchcase
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +18,7 @@ from phidelity.data.dedup import BANDS, Signature, sign
 from phidelity.data.funnel import Drop, Funnel
 from phidelity.data.rules import Rule, decide, score, select_rules
 from phidelity.data.sources import Source, Unreadable, read_files, source_files
+from phidelity.pipeline.admission import forbidden, too_late
 from phidelity.records import Document, Record, atomic, read_json, read_records, record_writer, write_json
 
 SHARD_BYTES = 16 << 20
@@ -237,9 +237,9 @@ def _judged(asked: Reading, funnel: Funnel, sample: Sample | None) -> Iterator[D
             continue
         funnel.count_read(item.source, size_of(item), language_of(item))
         group = item.meta["group"]
-        if drop := _too_late(item, asked):
+        if drop := too_late(item, asked.cutoff, asked.undated):
             yield count_drop(funnel, item, "date", drop)
-        elif drop := _forbidden(item, asked):
+        elif drop := forbidden(item, asked.licenses, asked.without_licenses):
             yield count_drop(funnel, item, "license", drop)
         elif asked.budgets.get(group) and taken[group] >= asked.budgets[group]:
             yield count_drop(funnel, item, "budget", over_budget(taken[group], asked.budgets[group]))
@@ -258,27 +258,6 @@ def _judged(asked: Reading, funnel: Funnel, sample: Sample | None) -> Iterator[D
 def over_budget(taken: int, budget: int) -> Drop:
     """Why a document goes when its group has enough."""
     return Drop("over_budget", taken, budget)
-
-
-def _too_late(document: Document, asked: Reading) -> Drop | None:
-    """Why a document goes for its date: a later one than the cut-off, or none where that does not do."""
-    date = str(document.meta.get("date") or "")
-    if not asked.cutoff or (not date and asked.undated == "keep"):
-        return None
-    if not date:
-        return Drop("undated", "", asked.cutoff)
-    return Drop("after_cutoff", date, asked.cutoff) if date > asked.cutoff else None
-
-
-def _forbidden(document: Document, asked: Reading) -> Drop | None:
-    """Why a document goes for its licence, patterns of any case: one that is not wanted, or none of those that are."""
-    stated = str(document.meta.get("license") or "unknown")
-    named = (pattern for pattern in asked.without_licenses if fnmatchcase(stated.lower(), pattern.lower()))
-    if pattern := next(named, ""):
-        return Drop("license", stated, f"not {pattern}")
-    if asked.licenses and not any(fnmatchcase(stated.lower(), one.lower()) for one in asked.licenses):
-        return Drop("license", stated, ", ".join(asked.licenses))
-    return None
 
 
 def _measured(document: Document, rules: Sequence[Rule]) -> tuple[Scores, Drop | None]:

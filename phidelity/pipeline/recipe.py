@@ -178,9 +178,8 @@ def load_recipe(
 ) -> LoadedRecipe:
     """Load a recipe by path or packaged name, apply `--set` assignments, and check it as a whole."""
     path = find_recipe(name)
-    data = read_toml(path)
     told = f"{path} with {' '.join(f'--set {shlex.quote(one)}' for one in assignments)}" if assignments else str(path)
-    recipe = parse(cls, override(data, assignments), told)
+    recipe = parse(cls, override(read_toml(path), assignments), told)
     if mistakes := check(recipe, stages):
         count = "1 mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
         raise UserError(f"{told} has {count}:\n" + "\n".join(f"  {mistake}" for mistake in mistakes))
@@ -195,10 +194,8 @@ def find_recipe(name: str) -> Path:
     known = {entry.stem: entry for entry in sorted(folder.glob("*.toml"))}
     if name in known:
         return known[name]
-    hint = f" For a folder of documents: phi run corpus --set {shlex.quote(f'corpus.root={path}')}."
-    raise UserError(
-        f"No recipe {name!r}. Give a path to a .toml file or one of: {', '.join(known)}.{hint * path.is_dir()}"
-    )
+    hint = f" For a folder of documents: phi run corpus --set {shlex.quote(f'corpus.root={path}')}." * path.is_dir()
+    raise UserError(f"No recipe {name!r}. Give a path to a .toml file or one of: {', '.join(known)}.{hint}")
 
 
 def present(recipe: Recipe, stages: Sequence[Stage]) -> list[Stage]:
