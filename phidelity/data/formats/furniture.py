@@ -64,10 +64,10 @@ def is_chrome(node: LexborNode, tag: str) -> bool:
         return tag != "body"
     if tag in ("body", "main", "article"):
         return False
-    if _names_chrome(f"{given.get('role') or ''} {given.get('class') or ''}"):
-        return True
-    id_ = given.get("id")
-    return bool(id_) and _names_chrome(id_) and not _is_section(node, tag)
+    others = f"{given.get('role') or ''} {given.get('class') or ''}"
+    if not _names_chrome(f"{others} {given.get('id') or ''}"):
+        return False
+    return _names_chrome(others) or not _is_section(node, tag)
 
 
 def _is_section(node: LexborNode, tag: str) -> bool:

@@ -178,7 +178,7 @@ def _enter(node: LexborNode, tag: str, page: _Page) -> bool:
     """Take note of an element; whether to look inside."""
     if tag in _UNSEEN:
         return False
-    if tag in _FURNITURE or ((tag in _BLOCK or tag in _CELLS or tag == "span") and is_chrome(node, tag)):
+    if tag in _FURNITURE or ((tag in _BLOCK or tag == "span") and is_chrome(node, tag)):
         text = " ".join(node.text(deep=True).split())
         if tag in _NEVER_ALL or not is_page(node, page.characters):
             page.n_chrome += len(text)
@@ -191,8 +191,11 @@ def _enter(node: LexborNode, tag: str, page: _Page) -> bool:
             page.end_block(tight=tag in _TIGHT or bool(page.lists))
         _open(node, tag, page)
     elif tag in _CELLS:
-        page.layouts.append(is_layout(node))
-        page.cells += not page.layouts[-1]
+        layout = is_layout(node)
+        if layout and is_chrome(node, tag):
+            return False
+        page.layouts.append(layout)
+        page.cells += not layout
         if page.layouts[-1] and not page.cells:
             page.end_block()
         elif "".join(page.text).strip():
