@@ -53,7 +53,8 @@ def test_a_recipe_with_a_mistake_is_refused_before_anything_is_made(phi, tmp_pat
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert found in done.stderr
-    assert "minute.toml has 1 mistake:" in done.stderr
+    assert "minute.toml with --set " in done.stderr
+    assert " has 1 mistake:" in done.stderr
     assert not (tmp_path / "run").exists()
 
 
