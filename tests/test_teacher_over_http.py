@@ -80,8 +80,8 @@ class Weather:
 def test_sixty_four_in_flight_through_bad_weather_lose_nothing_and_pay_once(endpoint, tmp_path):
     prompts = [f"question {n}" for n in range(600)]
     fine = HttpCompleter(endpoint.url, "phi", n_parallel=64).complete(prompts, GREEDY)
-    endpoint.script = weather = Weather(stall=0.9, pause=0.1)
-    completer = HttpCompleter(endpoint.url, "phi", n_parallel=64, patience=QUICK, timeout=0.8)
+    endpoint.script = weather = Weather(stall=2.7, pause=0.1)
+    completer = HttpCompleter(endpoint.url, "phi", n_parallel=64, patience=QUICK, timeout=2.5)
     cached = CachedCompleter(completer, tmp_path / "answers.jsonl")
     assert cached.complete(prompts, GREEDY) == fine
     assert weather.n_failed > 60
