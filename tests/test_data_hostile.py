@@ -90,7 +90,8 @@ def test_four_times_the_openings_take_about_four_times_as_long(name, unit):
         return time.process_time() - start
 
     taken(1000)
-    assert taken(40_000) < 10 * max(min(taken(10_000) for _ in range(2)), 0.02)
+    few, many = (min(taken(size) for _ in range(3)) for size in (10_000, 40_000))
+    assert many < 10 * max(few, 0.02)
 
 
 def test_what_holds_more_elements_than_memory_allows_is_refused_by_count():
